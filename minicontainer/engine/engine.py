@@ -1,0 +1,210 @@
+"""The engine: all containers and images below one directory."""
+
+from __future__ import annotations
+
+import os
+
+from minicontainer.engine import document, names
+from minicontainer.engine.container import PAUSED, RUNNING, Container
+from minicontainer.engine.directories import Directories, listdir
+from minicontainer.engine.options import Options
+from minicontainer.errors import Conflict, Error, NotFound, Unsupported
+from minicontainer.files import Lock, remove_tree, write_json
+from minicontainer.images.reference import Reference
+from minicontainer.images.store import Image, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from minicontainer.engine.launcher import Handover
+    from minicontainer.engine.record import Record
+
+    Spawn = Callable[[Record, Handover], None]
+
+_HEX = frozenset("0123456789abcdef")
+
+
+class Engine(Directories):
+    """Containers and images, with all their state below ``root`` (``$MINICONTAINER_ROOT``, /var/lib/minicontainer).
+
+    ``spawn`` starts a container's monitor; the default asks a helper process, so that any thread of any
+    program may use an engine (see minicontainer.engine.launcher).
+    """
+
+    def __init__(self, root: str | None = None, spawn: Spawn | None = None) -> None:
+        super().__init__(root)
+        self.images = Store(self.root)
+        self._spawn = spawn
+
+    def spawn(self, container: Record, handover: Handover) -> None:
+        """Have the monitor of a container started."""
+        if self._spawn is None:
+            from minicontainer.engine import launcher
+
+            self._spawn = launcher.spawn
+        self._spawn(container, handover)
+
+    def require_root(self) -> None:
+        """Raise Unsupported unless this process may do what making a container takes."""
+        if os.geteuid() != 0:
+            raise Unsupported("making a container takes root's privileges; try again with sudo")
+
+    # ------------------------------------------------------------ finding
+
+    def containers(self, all: bool = False) -> list[Container]:
+        """The containers, the newest first: those that run, or all."""
+        found = []
+        for name in listdir(self.containers_path):
+            container = Container(self, name)
+            if name.startswith(".") or not container.is_whole():
+                continue
+            try:
+                if all or container.status in (RUNNING, PAUSED):
+                    found.append((container.document["Created"], container))
+            except NotFound:
+                continue  # removed while we look
+        return [container for _, container in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def find(self, name: str) -> Container:
+        """The container of this name, id, or unambiguous beginning of an id."""
+        target = self.holder(name)
+        if target and Container(self, target).is_whole():
+            return Container(self, target)
+        matches = []
+        if name and _HEX.issuperset(name):
+            matches = [each for each in listdir(self.containers_path) if each.startswith(name)]
+        if len(matches) > 1:
+            raise Conflict(f"{name} is the beginning of several container ids; give more of it")
+        if not matches or not Container(self, matches[0]).is_whole():
+            raise NotFound(f"no such container: {name}")
+        return Container(self, matches[0])
+
+    # ------------------------------------------------------------ names
+
+    def _name(self, wanted: str, container_id: str) -> str:
+        if wanted:
+            self.take_name(names.check(wanted), container_id)
+            return wanted
+        for attempt in range(1000):
+            name = names.random_name(attempt)
+            try:
+                self.take_name(name, container_id)
+                return name
+            except Conflict:
+                continue
+        raise Error("found no free name for the container; give one with --name")
+
+    # ------------------------------------------------------------ making
+
+    def create(self, image: str, argv: Sequence[str] = (), options: Options | None = None) -> Container:
+        """Make a container of an image; it does not run yet.
+
+        It comes back locked and not yet written down as made: until :meth:`Container.start` or
+        :meth:`Container.commit`, a killed caller leaves nothing that counts.
+        """
+        self.require_root()
+        options = options or Options()
+        found = self.images.find(image)
+        container, lock = self._new()
+        try:
+            self._write(container, found, image, argv, options)
+        except BaseException:
+            remove_tree(container.path)
+            self.free_name(options.name, container.id)
+            lock.release()
+            raise
+        container.hold(lock)
+        return container
+
+    def _new(self) -> tuple[Container, Lock]:
+        """A directory that nobody else has, locked before anyone could take it for a leftover."""
+        os.makedirs(self.containers_path, mode=0o711, exist_ok=True)
+        while True:
+            container = Container(self, os.urandom(32).hex())
+            lock = Lock(container.lock_path)
+            os.mkdir(container.path, 0o710)
+            try:
+                lock.acquire()
+                if os.path.exists(container.lock_path):
+                    return container, lock
+            except FileNotFoundError:
+                pass  # swept away between the two calls
+            lock.release()
+
+    def _write(
+        self, container: Container, image: Image, image_name: str, argv: Sequence[str], options: Options
+    ) -> None:
+        asked = document.make(
+            container.id, "", image, image_name, argv, options, lambda name: self.find(name).id
+        )
+        layers = self.images.layer_directories(image)
+        asked["Layers"] = image.diff_ids
+        asked["GraphDriver"] = {
+            "Name": "overlay",
+            "Data": {
+                "LowerDir": ":".join(layers),
+                "UpperDir": os.path.join(container.path, "upper"),
+                "WorkDir": os.path.join(container.path, "work"),
+                "MergedDir": os.path.join(container.path, "merged"),
+            },
+        }
+        for name in ("upper", "work", "merged"):
+            os.mkdir(os.path.join(container.path, name), 0o755)
+        asked["Name"] = "/" + self._name(options.name, container.id)
+        container.document = asked
+        write_json(os.path.join(container.path, "container.json"), asked, durable=not options.remove)
+
+    # ------------------------------------------------------------ images
+
+    def remove_image(self, name: str, force: bool = False) -> list[str]:
+        """Remove an image by id or by name; a name only, when it has others. Returns what was done, a line each.
+
+        Conflict when a container uses it: with ``force`` a stopped one does not count, and keeps its layers.
+        """
+        image = self.images.find(name)
+        by_id = image.id.removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
+        names = [each for each in image.names if not by_id and each == Reference.parse(name)]
+        if by_id and len(image.names) > 1 and not force:
+            raise Conflict(f"unable to delete {name} (must be forced): image is referenced by several names")
+        if not (names and len(image.names) > 1):
+            self._check_unused(image, name, force)
+        return self.images.remove(image, names[0] if names else None, keep=self._layers_in_use())
+
+    def _check_unused(self, image: Image, name: str, force: bool) -> None:
+        for container in self.containers(all=True):
+            if container.document["Image"] != image.id:
+                continue
+            running = container.status in (RUNNING, PAUSED)
+            if running or not force:
+                how = "cannot be forced" if running else "must be forced"
+                kind = "running" if running else "stopped"
+                raise Conflict(
+                    f"unable to remove image {name} ({how}): {kind} container {container.short_id} is using it"
+                )
+
+    def _layers_in_use(self) -> set[str]:
+        return {layer for container in self.containers(all=True) for layer in container.document["Layers"]}
+
+    # ------------------------------------------------------------ putting right
+
+    def sweep(self) -> None:
+        """Put right what killed commands and monitors left behind; every command begins with it.
+
+        It looks only where something can be: at run directories whose monitor is dead, at container
+        directories that were never finished or not wholly deleted and that nobody holds, and at names of
+        containers that are not there.
+        """
+        for name in listdir(self.run_path):
+            container = Container(self, name)
+            if not container.has_monitor():
+                container.tidy()
+        for name in listdir(self.containers_path):
+            if name.startswith("."):
+                remove_tree(os.path.join(self.containers_path, name))
+            elif not Container(self, name).is_whole():
+                Container(self, name).tidy()
+        for name in listdir(self.names_path):
+            holder = self.holder(name)
+            if holder and not os.path.exists(os.path.join(self.containers_path, holder)):
+                self.free_name(name, holder)
