@@ -1,0 +1,238 @@
+"""Finding the command, running it, and saying what went wrong.
+
+The table names each command's module; only the one that is typed is imported, for the start of a container
+should not wait for the code of the others.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+
+from minicontainer.cli.flags import BOOL, STRING, Command, Flag, HelpRequested, UsageError
+from minicontainer.errors import Error, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minicontainer.engine.engine import Engine
+    from minicontainer.engine.launcher import Forker
+
+# command -> (module of minicontainer.cli.commands, what it does, in a line)
+COMMANDS = {
+    "attach": ("session", "Attach local standard input, output, and error streams to a running container"),
+    "completion": ("shell", "Print the completion script for bash, zsh or fish"),
+    "cp": ("files", "Copy files/folders between a container and the local filesystem"),
+    "create": ("run", "Create a new container"),
+    "doctor": ("system", "Say what this host can and cannot do, and how to mend it"),
+    "exec": ("session", "Run a command in a running container"),
+    "images": ("images", "List images"),
+    "import": ("images", "Import the contents from a tarball to create a filesystem image"),
+    "info": ("system", "Display system-wide information"),
+    "inspect": ("inspect", "Return low-level information on containers and images"),
+    "kill": ("lifecycle", "Kill one or more running containers"),
+    "logs": ("logs", "Fetch the logs of a container"),
+    "nsenter": ("session", "Run a command in some namespaces of a running container"),
+    "pause": ("lifecycle", "Pause all processes within one or more containers"),
+    "ps": ("listing", "List containers"),
+    "rename": ("lifecycle", "Rename a container"),
+    "restart": ("lifecycle", "Restart one or more containers"),
+    "rm": ("lifecycle", "Remove one or more containers"),
+    "rmi": ("images", "Remove one or more images"),
+    "run": ("run", "Run a command in a new container"),
+    "start": ("session", "Start one or more stopped containers"),
+    "stats": ("listing", "Display a live stream of container(s) resource usage statistics"),
+    "stop": ("lifecycle", "Stop one or more running containers"),
+    "top": ("listing", "Display the running processes of a container"),
+    "unpause": ("lifecycle", "Unpause all processes within one or more containers"),
+    "update": ("lifecycle", "Update configuration of one or more containers"),
+    "version": ("system", "Show the version information"),
+    "wait": ("lifecycle", "Block until one or more containers stop, then print their exit codes"),
+}
+# Docker's longer way to say the same: "container ls" is "ps".
+GROUPS = {
+    "container": {
+        name: name
+        for name in (
+            "attach cp create exec kill logs pause rename restart rm run start stats stop top unpause update wait"
+        ).split()
+    }
+    | {"inspect": "container inspect", "ls": "ps", "list": "ps", "ps": "ps"},
+    "image": {"ls": "images", "list": "images", "import": "import", "inspect": "image inspect", "rm": "rmi"},
+    "system": {"info": "info"},
+}
+GLOBAL_FLAGS = (
+    Flag("", "root", STRING, "Where all state is kept", metavar="dir"),
+    Flag("D", "debug", BOOL, "Show the traceback of every error"),
+    Flag("v", "version", BOOL, "Print version information and quit"),
+)
+STARTING = ("restart", "run", "start")  # commands that a container comes to run by
+WITHOUT_ROOT = ("completion", "doctor", "version")  # all else reads what only root may
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    gc.disable()  # a command makes little garbage, and looking for it takes a tenth of the start-up time
+    _open_standard_streams()
+    words = sys.argv[1:] if words is None else words
+    debug = bool(os.environ.get("MINICONTAINER_DEBUG"))
+    command = None
+    try:
+        options, rest = Command("", "", "", GLOBAL_FLAGS, lambda: None, stops=True).parse(words)
+        debug = debug or options.debug
+        if options.version:
+            rest = ["version", "--format", "{{.Client.Version}}"]
+        if not rest:
+            raise HelpRequested
+        name, rest = find(rest)
+        forker = _fork_ahead(name)
+        command = load(name)
+        status = _run(command, rest, options.root, forker)
+    except HelpRequested:
+        print(command.help_text() if command else overview(), end="")
+        status = 0
+    except UsageError as error:
+        name = f" {command.name}" if command else ""
+        status = _fail(f"{error}\nSee 'minicontainer{name} --help'.", error.exit_code, debug)
+    except BrokenPipeError:
+        status = 141  # 128 + SIGPIPE: nobody reads on
+    except KeyboardInterrupt:
+        status = 130
+    except (Error, OSError) as error:
+        status = _fail(_say(error), _status(command, error), debug)
+    _leave(status)
+
+
+def _open_standard_streams() -> None:
+    """Have standard input, output and error, and write UTF-8 whatever the locale is, as Docker does.
+
+    Somebody may have started us with descriptor 1 closed; the next one opened would be 1 otherwise, and what
+    is printed would go there.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def _fork_ahead(name: str) -> Forker | None:
+    """Begin what starts a container before the rest is even read: the two go on side by side."""
+    if name not in STARTING or os.geteuid() != 0:
+        return None
+    from minicontainer.engine.launcher import Forker
+
+    forker = Forker()
+    forker.fork_ahead()
+    return forker
+
+
+def _run(command: Command, words: list[str], root: str | None, forker: Forker | None) -> int:
+    values, arguments = command.parse(words)
+    from minicontainer.engine.engine import Engine
+
+    engine: Engine = Engine(root, forker)
+    if command.name not in WITHOUT_ROOT:
+        if os.geteuid() != 0:
+            raise Unsupported("containers take root's privileges; try again with sudo")
+        engine.sweep()
+    return command.run(engine, values, arguments) or 0
+
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """The name of the command that the words begin with, and the words after it."""
+    name, rest = words[0], words[1:]
+    if name == "help":
+        if not rest:
+            raise HelpRequested
+        print(load(find(rest)[0]).help_text(), end="")
+        _leave(0)
+    if name in GROUPS:
+        group = GROUPS[name]
+        if not rest or rest[0] in ("--help", "-h"):
+            print(group_overview(name), end="")
+            _leave(0)
+        if rest[0] not in group:
+            raise UsageError(f"'{rest[0]}' is not a minicontainer {name} command", 1)
+        name, rest = group[rest[0]], rest[1:]
+    if name.split()[-1] not in COMMANDS:
+        raise UsageError(f"'{name}' is not a minicontainer command", 1)
+    return name, rest
+
+
+def load(name: str) -> Command:
+    """Import the module of a command and return it."""
+    module = COMMANDS[name.split()[-1]][0]
+    imported = __import__(f"minicontainer.cli.commands.{module}", fromlist=["COMMANDS"])
+    command: Command = imported.COMMANDS[name]
+    return command
+
+
+def overview() -> str:
+    """What ``minicontainer --help`` prints."""
+    lines = [
+        "\nUsage:  minicontainer [OPTIONS] COMMAND\n",
+        "A container runtime to read and to use\n",
+        "Options:",
+    ]
+    for flag in GLOBAL_FLAGS:
+        lead = f"-{flag.short}, " if flag.short else "    "
+        lines.append(f"  {lead}--{flag.long + ' ' + flag.metavar:<14}{flag.help}")
+    lines.append("\nManagement Commands:")
+    lines += [
+        f"  {name:<12}Manage {name}s" if name != "system" else "  system      Manage the engine"
+        for name in GROUPS
+    ]
+    lines.append("\nCommands:")
+    lines += [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    lines.append("\nRun 'minicontainer COMMAND --help' for more information on a command.\n")
+    return "\n".join(lines)
+
+
+def group_overview(group: str) -> str:
+    """What ``minicontainer container --help`` prints."""
+    lines = [f"\nUsage:  minicontainer {group} COMMAND\n", "Commands:"]
+    for name, command in GROUPS[group].items():
+        lines.append(f"  {name:<12}{COMMANDS[command.split()[-1]][1]}")
+    return "\n".join(lines) + "\n"
+
+
+def _say(error: Exception) -> str:
+    """The message of an error; a failed system call is named with what it was about."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or '').lower()}"
+    return str(error)
+
+
+def _status(command: Command | None, error: Exception) -> int:
+    """Docker's exit codes: run has the engine's errors apart from the container's; elsewhere 1 is an error."""
+    code = error.exit_code if isinstance(error, Error) else 125
+    if command and command.name == "run":
+        return code
+    return code if command and command.name == "exec" and code in (126, 127) else 1
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    sys.stdout.flush()
+    print(f"minicontainer: {message}", file=sys.stderr)
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    return status
+
+
+def _leave(status: int) -> None:
+    """Exit without tearing the interpreter down, which takes longer than it sounds."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = status or 141
+    os._exit(status)
