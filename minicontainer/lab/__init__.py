@@ -1,0 +1,43 @@
+"""What the notebooks use besides the package itself: nothing below this floor knows of it.
+
+============================  ================================================================
+:func:`require`               can this host do what the chapter needs? And is there an image?
+``%%child`` ``%%every_child`` Python in a process of its own, and the lines each begins with
+``%%shell``                   a shell script in a process of its own, with ``minicontainer`` in it
+``%%peer``                    a shell script for Docker and its like, or what it said elsewhere
+:func:`source`                the code that runs, with file and line
+:func:`table`                 rows, as a table
+:data:`check`                 a checker for each exercise, by the exercise's name
+:func:`clean_up`              remove what the chapter made, and prove that nothing is left
+============================  ================================================================
+
+Importing this teaches a running IPython the magics. Each has a twin that is an ordinary function
+(:func:`child`, :func:`every_child`, :func:`shell`, :func:`peer`), for use without one.
+"""
+
+from __future__ import annotations
+
+from minicontainer.lab import check, magics
+from minicontainer.lab.children import ChildFailed, child, every_child, shell
+from minicontainer.lab.peers import peer
+from minicontainer.lab.preflight import NotReady, require
+from minicontainer.lab.show import source, table
+from minicontainer.lab.tidy import LeftBehind, cgroup_path, clean_up
+
+__all__ = [
+    "ChildFailed",
+    "LeftBehind",
+    "NotReady",
+    "cgroup_path",
+    "check",
+    "child",
+    "clean_up",
+    "every_child",
+    "peer",
+    "require",
+    "shell",
+    "source",
+    "table",
+]
+
+magics.register()

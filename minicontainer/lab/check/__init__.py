@@ -1,0 +1,26 @@
+"""The checkers of the exercises, by the names of the exercises: ``lab.check.start_as_pid_1(solution)``.
+
+Each tries the solution (:mod:`minicontainer.lab.trial`), looks at what has become of it in the kernel, and
+answers with what was seen and what was expected.
+"""
+
+from __future__ import annotations
+
+from minicontainer.lab.check.cgroups import at_most, half_a_processor, limit_memory
+from minicontainer.lab.check.namespaces import (
+    borrow_network,
+    private_directory,
+    start_as_pid_1,
+)
+from minicontainer.lab.check.welcome import is_contained, start_kitchen
+
+__all__ = [
+    "at_most",
+    "borrow_network",
+    "half_a_processor",
+    "is_contained",
+    "limit_memory",
+    "private_directory",
+    "start_as_pid_1",
+    "start_kitchen",
+]

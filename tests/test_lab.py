@@ -1,0 +1,646 @@
+"""The lab of the notebooks: children that keep the kernel clean, checkers that cannot be fooled, no trace left."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import types
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from minicontainer import lab
+from minicontainer.engine.engine import Engine
+from minicontainer.errors import Error, NotFound
+from minicontainer.kernel import namespaces as kernel
+from minicontainer.lab import children, peers, tidy
+from minicontainer.runtime import namespaces
+from minicontainer.runtime.cgroups import Cgroup
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+CHAPTERS = sorted((PROJECT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+@pytest.fixture(autouse=True)
+def apart(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """The lab on the tests' store, with cgroups of its own, and no lines that another test has given children."""
+    monkeypatch.setenv("MINICONTAINER_ROOT", engine.root)
+    monkeypatch.setenv("MINICONTAINER_LAB", f"minicontainer-lab-{os.getpid()}")
+    monkeypatch.setattr(children, "_prelude", [""])
+    yield
+    tidy.remove_all()
+
+
+# ------------------------------------------------------------------ children
+
+
+def test_a_child_shows_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.child(
+        "import sys; print('out'); print('err', file=sys.stderr); print(text, number)", text="a'b", number=7
+    )
+    assert capsys.readouterr().out == "out\nerr\na'b 7\n"
+
+
+def test_a_child_changes_nothing_here() -> None:
+    before = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in os.listdir("/proc/self/ns")}
+    lab.child(
+        "from minicontainer.kernel import namespaces as kernel\n"
+        "kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWUSER)\n"  # a user namespace: it has one thread
+        "kernel.sethostname('elsewhere')"
+    )
+    assert {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in before} == before
+    assert socket.gethostname() != "elsewhere"
+
+
+def test_every_child_begins_with_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.every_child("import os\ngreeting = 'hello'\n")
+    lab.child("print(greeting, os.getpid() != here)", here=os.getpid())
+    assert capsys.readouterr().out == "hello True\n"
+    with pytest.raises(SyntaxError):
+        lab.every_child("import os oops")
+
+
+def test_a_function_can_be_a_child(capsys: pytest.CaptureFixture[str]) -> None:
+    def report() -> None:
+        import sys
+
+        print(len(sys.argv))
+
+    lab.child(report)
+    assert capsys.readouterr().out == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "where"),
+    [
+        ("x = 1\nraise ValueError('no')", "ValueError: no", ["line 2: raise ValueError('no')"]),
+        ("def f():\n    1 / 0\nf()", "ZeroDivisionError: division by zero", ["line 3: f()", "line 2: 1 / 0"]),
+        ("import os\nos.kill(os.getpid(), 9)", "killed by SIGKILL; a shell calls that exit code 137", []),
+        ("raise SystemExit(3)", "ended with exit code 3", []),
+        (
+            "import os\nos.setuid(65534)\nos.sethostname('x')",
+            "AttributeError",
+            ["line 3: os.sethostname('x')"],
+        ),
+        (
+            "import os\nfrom minicontainer.kernel import namespaces as k\nos.setuid(9)\nk.unshare(k.CLONE_NEWUTS)",
+            "PermissionError: [Errno 1] unshare: Operation not permitted",
+            ["line 4: k.unshare(k.CLONE_NEWUTS)"],
+        ),
+        ("a b", "SyntaxError: invalid syntax", ["line 1: a b"]),
+    ],
+)
+def test_a_child_that_fails_says_where_in_a_line(source: str, message: str, where: list[str]) -> None:
+    with pytest.raises(lab.ChildFailed) as caught:
+        lab.child(source)
+    assert str(caught.value).startswith(message)
+    assert caught.value.where == where
+
+
+def test_a_fork_that_runs_on_to_the_end_is_no_second_child(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.child("import os\nif os.fork():\n    os.wait()\nprint('once each')")
+    assert capsys.readouterr().out == "once each\n" * 2
+
+
+def test_a_child_that_hangs_is_killed_with_its_children(capsys: pytest.CaptureFixture[str]) -> None:
+    source = "import os, time\nprint('begun')\npid = os.fork()\nprint(os.getpid())\ntime.sleep(1000)"
+    with pytest.raises(lab.ChildFailed, match="still not done after 3 s"):
+        lab.child(source, timeout=3)
+    first, *pids = capsys.readouterr().out.split()
+    assert first == "begun"
+    assert len(pids) == 2
+    time.sleep(0.1)
+    assert not [pid for pid in pids if running(int(pid))]
+
+
+def running(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_shell_has_the_command_line_of_this_package(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.shell("minicontainer images --format '{{.Repository}}' alpine; echo $what", what="a 'b' $c")
+    assert capsys.readouterr().out == "alpine\na 'b' $c\n"
+    with pytest.raises(lab.ChildFailed, match="exit code 4"):
+        lab.shell("exit 4")
+
+
+# ------------------------------------------------------------------ in a notebook
+
+
+def run_cells(*sources: str) -> list[nbformat.NotebookNode]:
+    """Run cells by a kernel, errors and all; returns them with their outputs."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    here = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(PROJECT)
+    try:
+        NotebookClient(notebook, timeout=60, allow_errors=True, kernel_name="python3").execute()
+    finally:
+        if here is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = here
+    return notebook.cells
+
+
+def test_errors_are_short_in_a_notebook_and_bugs_are_not() -> None:
+    """What a user can mend is told in a line; a bug of the learner's own keeps its traceback."""
+    cells = run_cells(
+        "from minicontainer import lab\nimport minicontainer",
+        "minicontainer.run('no-such-image', 'true')",
+        "%%child\nx = 1\nraise OSError(1, 'not you')",
+        "number = 3",
+        "%%child it=number twice=2*number\nprint(it, twice)",
+        "1 / 0",
+    )
+    error = cells[1].outputs[0]
+    assert (error.ename, error.evalue) == ("NotFound", "no such image: no-such-image")
+    assert len(error.traceback) == 1
+    # The line is counted as the reader counts: the magic is line 1.
+    assert [re.sub(r"\x1b\[\d+m", "", line) for line in cells[2].outputs[0].traceback] == [
+        "line 3: raise OSError(1, 'not you')",
+        "ChildFailed: PermissionError: [Errno 1] not you",
+    ]
+    assert cells[4].outputs[0].text == "3 6\n"
+    assert "Traceback" in "".join(cells[5].outputs[0].traceback)
+
+
+def test_a_missing_need_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    for name in ("sh", "env"):
+        (tmp_path / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    preflight, _ = run_cells("from minicontainer import lab\nlab.require('root', 'ip')", "1")
+    error = preflight.outputs[-1]
+    assert error.ename == "NotReady"
+    assert error.evalue == "the program ip is not installed; to get it: apt-get install iproute2"
+    assert len(error.traceback) == 1
+    assert preflight.outputs[0].text.startswith("ok  root:")
+
+
+# ------------------------------------------------------------------ preflight
+
+
+def test_what_is_there_gets_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.require("root", "namespaces", "overlay", "cgroups", "memory", "cpu", "pids", "image")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [
+        f"{need}:" for need in "root namespaces overlay cgroups memory cpu pids image".split()
+    ]
+    assert all(line.startswith("ok  ") for line in lines)
+    assert lines[-1] == "ok  image: alpine:latest is in the store"
+
+
+def test_root_without_its_powers_is_told_what_to_do() -> None:
+    """A root in a container without --privileged: asked by a process that has really lost the capability."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from minicontainer.kernel import capabilities as c\n"
+            "c.drop_bounding((1 << 41) - 1 - (1 << c.NUMBERS['CAP_SYS_ADMIN']))\n"
+            "from minicontainer import lab\n"
+            "try:\n"
+            "    lab.require('root')\n"
+            "except lab.NotReady as error:\n"
+            "    print(error)\n",
+        ],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "privileges: root without CAP_SYS_ADMIN; "
+        "to get it: inside a container, start that one with --privileged\n"
+    )
+
+
+def test_an_image_is_made_when_there_is_none(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINICONTAINER_ROOT", str(tmp_path / "store"))
+    lab.require("image")
+    made = capsys.readouterr().out
+    assert re.match(
+        r"ok  image: alpine made now, from (alpine 3\.\d+\.\d+ from the|embedded default)", made
+    ), made
+    lab.require("image")
+    assert capsys.readouterr().out == "ok  image: alpine:latest is in the store\n"
+    (image,) = Engine().images.images()
+    assert image.config["config"]["Cmd"] == ["/bin/sh"]
+
+
+def test_what_an_earlier_run_has_left_is_removed(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.create("alpine", ["sleep", "1000"], lab_options("lab-left")).start()
+    mine = engine.create("alpine", ["sleep", "1000"], lab_options("mine"))
+    mine.start()
+    lab.require("image")
+    assert "removed what an earlier run had left: container lab-left" in capsys.readouterr().out
+    assert [container.name for container in engine.containers()] == ["mine"]
+
+
+def lab_options(name: str) -> object:
+    from minicontainer.engine.options import Options
+
+    return Options(name=name)
+
+
+# ------------------------------------------------------------------ cleaning up
+
+
+def test_clean_up_removes_everything_and_says_so_again(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    container = engine.create("alpine", ["sleep", "1000"], lab_options("lab-web"))
+    container.start()
+    group = Cgroup(lab.cgroup_path("group"))
+    group.create({})
+    source = "import os\nif os.fork() == 0:\n    os.setsid()\n    os.execvp('sleep', ['sleep', '1000'])"
+    lab.child(source)
+    deadline = time.monotonic() + 5
+    while not any("sleep" in name for _, name in tidy._processes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = tidy.remains()
+    assert left["containers"] == ["lab-web"]
+    assert len(left["processes"]) == 1
+    assert left["cgroups"]
+    lab.clean_up()
+    said = capsys.readouterr().out
+    assert "removed container lab-web\nremoved process sleep\nremoved cgroup " in said
+    lab.clean_up()
+    assert capsys.readouterr().out == (
+        "containers: none left\nprocesses:  none left\ncgroups:    none left\nmounts:     none left\n"
+    )
+    assert not group.exists()
+
+
+def test_what_is_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The proof is a look at the machine: it does not believe the removal."""
+    Cgroup(lab.cgroup_path("group")).create({})
+    with monkeypatch.context() as broken:
+        broken.setattr(tidy, "remove_all", list)
+        with pytest.raises(lab.LeftBehind):
+            lab.clean_up()
+    assert f"cgroups:    {Cgroup(lab.cgroup_path()).hierarchies[0].mountpoint}" in capsys.readouterr().out
+    lab.clean_up()
+
+
+# ------------------------------------------------------------------ showing
+
+
+def test_source_is_the_code_that_runs() -> None:
+    shown = lab.source(namespaces.unshare)
+    first, code = repr(shown).split("\n", 1)
+    file, line = re.fullmatch(r"# (\S+), line (\d+)", first).groups()
+    lines = (PROJECT / file).read_text().splitlines()
+    count = len(code.splitlines())
+    assert lines[int(line) - 1 : int(line) - 1 + count] == code.splitlines()
+    assert code.startswith("def unshare(") and "kernel.unshare(flags)" in code
+    assert shown._repr_mimebundle_()["text/markdown"] == f"`{first[2:]}`\n\n```python\n{code}\n```"
+
+
+def test_source_of_a_table_comes_with_its_comment() -> None:
+    shown = repr(lab.source(namespaces, "NAMESPACES"))
+    assert shown.splitlines()[1].startswith("# The order matters.")
+    assert shown.endswith("\n)")
+    with pytest.raises(NotFound, match="NOTHING"):
+        lab.source(namespaces, "NOTHING")
+
+
+def test_tables_have_two_faces() -> None:
+    table = lab.table(["a", "long title"], [[1, "x|y"], ["longer", None]])
+    assert repr(table) == "a       long title\n1       x|y\nlonger  None"
+    assert table.markdown == "| a | long title |\n| --- | --- |\n| 1 | x\\|y |\n| longer | None |"
+
+
+# ------------------------------------------------------------------ Docker and its like
+
+
+def test_a_peer_that_is_not_here_is_quoted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "said.txt").write_text("what it said\n")
+    monkeypatch.setattr(peers, "RECORDED", str(tmp_path))
+    lab.peer("no-such-tool", "said", "exit 1")
+    lab.peer("sh", "said", "echo live")
+    lab.peer("sh", "said", "echo sorry; exit 1")
+    assert capsys.readouterr().out == (
+        "(no-such-tool is not installed here; this is what it said elsewhere)\nwhat it said\n"
+        "live\n"
+        "(sh cannot run this here: sorry; this is what it said elsewhere)\nwhat it said\n"
+    )
+    with pytest.raises(NotFound, match="no recording nothing"):
+        lab.peer("no-such-tool", "nothing", "")
+
+
+# ------------------------------------------------------------------ exercises
+
+WRONG = {
+    "start_kitchen": [
+        """
+        def no_limit():
+            import minicontainer
+            minicontainer.run("alpine", "sleep 1000", detach=True, name="lab-kitchen", hostname="kitchen")
+        """,
+        """
+        def no_hostname():
+            import minicontainer
+            minicontainer.run("alpine", "sleep 1000", detach=True, name="lab-kitchen", memory="16m")
+        """,
+        """
+        def ends_at_once():
+            import minicontainer
+            minicontainer.run("alpine", "true", detach=True, name="lab-kitchen", hostname="kitchen", memory="16m")
+            minicontainer.default_engine().find("lab-kitchen").wait()
+        """,
+        """
+        def says_so_only():
+            return "lab-kitchen"
+        """,
+    ],
+    "is_contained": [
+        """
+        def always(pid):
+            return True
+        """,
+        """
+        def never(pid):
+            return False
+        """,
+        """
+        def by_name(pid):
+            return open(f"/proc/{pid}/comm").read().strip() == "sleep"
+        """,
+    ],
+    "private_directory": [
+        """
+        def on_the_host(path):
+            from minicontainer.kernel import mount
+            mount.mount("tmpfs", path, "tmpfs")
+        """,
+        """
+        def still_shared(path):
+            from minicontainer.kernel import mount
+            kernel.unshare(kernel.CLONE_NEWNS)
+            mount.mount("tmpfs", path, "tmpfs")
+        """,
+        """
+        def without_mounting(path):
+            kernel.unshare(kernel.CLONE_NEWNS)
+        """,
+    ],
+    "start_as_pid_1": [
+        """
+        def in_the_old_namespace(argv):
+            pid = os.fork()
+            if pid == 0:
+                os.execvp(argv[0], argv)
+            return pid
+        """,
+        """
+        def as_number_2(argv):
+            kernel.unshare(kernel.CLONE_NEWPID)
+            if os.fork() == 0:
+                os.execvp("sleep", ["sleep", "2000"])
+            pid = os.fork()
+            if pid == 0:
+                os.execvp(argv[0], argv)
+            return pid
+        """,
+        """
+        def with_its_inner_number(argv):
+            in_the_old_namespace = 1
+            kernel.unshare(kernel.CLONE_NEWPID)
+            if os.fork() == 0:
+                os.execvp(argv[0], argv)
+            return in_the_old_namespace
+        """,
+        """
+        def another_program(argv):
+            kernel.unshare(kernel.CLONE_NEWPID)
+            pid = os.fork()
+            if pid == 0:
+                os.execvp("sleep", ["sleep", "2000"])
+            return pid
+        """,
+    ],
+    "borrow_network": [
+        """
+        def a_new_one(pid):
+            kernel.unshare(kernel.CLONE_NEWNET)
+        """,
+        """
+        def the_name_instead(pid):
+            kernel.setns(os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY))
+        """,
+        """
+        def too_much(pid):
+            from minicontainer.runtime import namespaces
+            namespaces.enter(pid, ["uts", "net"])
+        """,
+    ],
+    "limit_memory": [
+        """
+        def nothing(directory, version, size):
+            pass
+        """,
+        """
+        def half_of_it(directory, version, size):
+            file = {1: "memory.limit_in_bytes", 2: "memory.max"}[version]
+            open(f"{directory}/{file}", "w").write(str(size // 2))
+        """,
+        """
+        def a_wish(directory, version, size):
+            file = {1: "memory.soft_limit_in_bytes", 2: "memory.low"}[version]
+            open(f"{directory}/{file}", "w").write(str(size))
+        """,
+    ],
+    "at_most": [
+        """
+        def no_limit(path, most):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path).create({})
+        """,
+        """
+        def one_too_many(path, most):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path).create({"pids": {"limit": most + 1}})
+        """,
+        """
+        def never_made(path, most):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path)
+        """,
+    ],
+    "half_a_processor": [
+        """
+        def a_weight(path):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path).update({"cpu": {"shares": 512}})
+        """,
+        """
+        def a_whole_one(path):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path).update({"cpu": {"quota": 100000, "period": 100000}})
+        """,
+        """
+        def shot(path):
+            from minicontainer.runtime.cgroups import Cgroup
+            Cgroup(path).kill()
+        """,
+    ],
+}
+
+
+def exercises() -> dict[str, tuple[str, str, str]]:
+    """Of each exercise in the notebooks: the lines every child begins with, the stub, the solution."""
+    found = {}
+    for path in CHAPTERS:
+        cells = nbformat.read(path, as_version=4).cells
+        prelude = [c.source.partition("\n")[2] for c in cells if c.source.startswith("%%every_child")]
+        for number, cell in enumerate(cells):
+            if "exercise" in cell.metadata.get("tags", ()):
+                name = re.match(r"def (\w+)", cell.source)[1]
+                solution = re.search(r"```python\n(.*?)\n```", cells[number + 2].source, re.DOTALL)[1]
+                found[name] = (prelude[0] if prelude else "", cell.source, solution)
+    return found
+
+
+EXERCISES = exercises()
+
+
+@pytest.fixture
+def define(tmp_path: pathlib.Path):
+    """Make a function of source text, in a file of its own, so that it has a source as one in a notebook has."""
+
+    def make(text: str) -> types.FunctionType:
+        path = tmp_path / "solution.py"
+        path.write_text(textwrap.dedent(text).strip() + "\n")
+        spec = importlib.util.spec_from_file_location("solution", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        (function,) = [value for value in vars(module).values() if isinstance(value, types.FunctionType)]
+        return function
+
+    return make
+
+
+def judge(name: str, function: object) -> tuple[bool, str]:
+    """What the checker says, and that it leaves no trace and the host as it was."""
+    before = socket.gethostname()
+    lab.every_child(EXERCISES[name][0])
+    verdict = getattr(lab.check, name)(function)
+    assert socket.gethostname() == before
+    deadline = time.monotonic() + 3  # a solution's own launcher ends when it has noticed that its program did
+    while tidy.remains()["processes"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = tidy.remains()
+    assert not left["containers"] + left["processes"] + left["mounts"], left
+    assert not Cgroup(lab.cgroup_path("check")).exists()
+    return bool(verdict), repr(verdict)
+
+
+def test_each_exercise_has_a_checker_and_each_checker_an_exercise() -> None:
+    assert set(EXERCISES) == set(lab.check.__all__) == set(WRONG)
+    assert all(len(wrong) >= 2 for wrong in WRONG.values())
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_passes(name: str, define) -> None:
+    passed, text = judge(name, define(EXERCISES[name][2]))
+    assert passed, text
+    assert text.startswith("✓ passed: ")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_is_refused(name: str, define) -> None:
+    passed, text = judge(name, define(EXERCISES[name][1]))
+    assert not passed
+    assert (
+        text == f"✗ not yet: {name} raises NotImplementedError; put your own lines in the place of that one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        pytest.param(n, s, id=f"{n}-{re.search('def (.*)[(]', s)[1]}")
+        for n, group in WRONG.items()
+        for s in group
+    ],
+)
+def test_a_wrong_solution_is_refused_with_what_was_seen(name: str, source: str, define) -> None:
+    passed, text = judge(name, define(source))
+    assert not passed, text
+    assert text.startswith("✗ not yet: ")
+    assert "seen " in text and ", expected " in text
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def crash(path):\n    return path.nothing", "crash raised AttributeError"),
+        ("def elsewhere(path):\n    helper(path)", "no other cell"),
+        ("def leave(path):\n    raise SystemExit(3)", "leave left its process with exit code 3"),
+        ("def die(path):\n    import os\n    os.kill(os.getpid(), 9)", "died"),
+    ],
+)
+def test_a_solution_that_ends_badly_is_told_how(source: str, words: str, define) -> None:
+    passed, text = judge("private_directory", define(source))
+    assert not passed
+    assert words in text
+
+
+def test_a_solution_that_never_returns_is_given_up(define, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minicontainer.lab.trial._WITHIN", 1.0)
+    passed, text = judge(
+        "private_directory", define("def wait(path):\n    import time\n    time.sleep(1000)")
+    )
+    assert not passed
+    assert text == "✗ not yet: wait has not returned after 1 s"
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    for thing in (None, "def f(): pass", print, lambda path: None):
+        assert not lab.check.private_directory(thing)
+
+
+def test_the_host_keeps_its_name_whatever_a_solution_does(define) -> None:
+    """A trial is apart: what renames the host of an exercise renames a stand-in."""
+    name = socket.gethostname()
+    passed, text = judge("borrow_network", define("def rename(pid):\n    kernel.sethostname('gotcha')"))
+    assert not passed, text
+    assert socket.gethostname() == name
+
+
+# ------------------------------------------------------------------ its place
+
+
+def test_nothing_below_the_lab_knows_of_it() -> None:
+    for path in (PROJECT / "minicontainer").rglob("*.py"):
+        if path.relative_to(PROJECT).parts[1] != "lab":
+            assert not re.search(r"minicontainer\.lab|import lab\b", path.read_text()), path
+
+
+def test_importing_the_lab_is_light() -> None:
+    heavy = "ipywidgets graphviz rich IPython pyroute2 pyseccomp"
+    code = f"import sys, minicontainer.lab; print(sorted(set('{heavy}'.split()) & set(sys.modules)))"
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_errors_of_the_lab_are_of_the_family() -> None:
+    assert all(issubclass(kind, Error) for kind in (lab.ChildFailed, lab.NotReady, lab.LeftBehind))
+    assert kernel.CLONE_NEWUTS in [kind.flag for kind in namespaces.NAMESPACES]
