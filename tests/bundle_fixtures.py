@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 
 import pytest
@@ -29,8 +28,8 @@ def place() -> str:
 def tree(rootfs_archive: str, place: str) -> str:
     """The root filesystem of the tests, unpacked by somebody else than us; not to be written to."""
     path = os.path.join(place, "tree")
-    with tarfile.open(rootfs_archive) as tar:
-        tar.extractall(path, filter="fully_trusted")
+    os.mkdir(path)
+    subprocess.run(["tar", "-xf", rootfs_archive, "-C", path], check=True)
     return path
 
 
