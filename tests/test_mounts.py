@@ -146,10 +146,12 @@ def test_working_directory_cannot_be_a_directory_of_the_host(bundle):
 
     def open_root() -> None:
         for number in range(20, 30):
-            os.dup2(os.open("/", os.O_RDONLY), number, inheritable=True)
+            if not os.path.exists(f"/proc/self/fd/{number}"):  # or it would be one of the test's own
+                os.dup2(os.open("/", os.O_RDONLY), number, inheritable=True)
 
+    said = r"cannot (make|change to) the working directory /proc/self/fd/|/proc/self/fd/\d+ leads through the symlink"
     for number in (*range(3, 12), 20, 25):
-        with pytest.raises(Error, match=r"cannot (make|change to) the working directory /proc/self/fd/"):
+        with pytest.raises(Error, match=said):
             bundle.start("ls", before=open_root, cwd=f"/proc/self/fd/{number}")
 
 

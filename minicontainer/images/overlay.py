@@ -5,6 +5,11 @@ directory on top, the **upperdir**. What is seen is the union: a name found in s
 highest. What is written goes to the upper directory alone; a file of a lower branch is copied up first, and
 what is removed is covered by a whiteout. **workdir** is an empty directory beside the upper one in which the
 kernel prepares what it then renames into place. (Documentation/filesystems/overlayfs.rst)
+
+There are three ways to hand it the list, because each has a limit of its own. mount(2) takes one page of
+options. fsconfig(2), which mounts without attaching, takes 255 bytes for a value; since Linux 6.7 it takes the
+layers one by one. An image may have 127, and they are named by descriptors: ``/proc/self/fd/7`` is short
+whatever the length of the path.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import os
 
 from minicontainer.errors import Error, Unsupported
 from minicontainer.kernel import mount as kernel
+from minicontainer.kernel import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
 
 _PAGE = 4096  # mount(2) passes its options in one page
 _LONGEST_VALUE = 255  # bytes of one option's value that fsconfig(2) takes
+
+# Whoever packs an upper directory reads it as it is. So it must hold whole files and directories, and
+# no notes of the kernel's that say "its content is in a lower layer" (metacopy), "it had another name
+# there" (redirect_dir) or "it is the same file as that one" (index), which a host may have switched on.
+# A layer's own redirects are not followed either.
+_PLAIN = {"redirect_dir": "nofollow", "metacopy": "off", "index": "off"}
 
 
 def supported() -> bool:
@@ -34,6 +46,7 @@ def options(lowerdirs: Sequence[str], upperdir: str = "", workdir: str = "") -> 
     parts = ["lowerdir=" + ":".join(_escape(path, "\\:,") for path in lowerdirs)]
     if upperdir:
         parts += ["upperdir=" + _escape(upperdir, "\\,"), "workdir=" + _escape(workdir, "\\,")]
+        parts += [f"{key}={value}" for key, value in _PLAIN.items()]
     return ",".join(parts)
 
 
@@ -66,39 +79,66 @@ def mount(lowerdirs: Sequence[str], target: str, upperdir: str = "", workdir: st
 def detached(lowerdirs: Sequence[str], upperdir: str, workdir: str) -> int:
     """Mount the union attached nowhere; returns a descriptor of its root directory.
 
-    The mount is there for whoever has the descriptor and gone when it is closed (fsmount(2)). The
-    directories are named by way of descriptors, because fsconfig(2) takes 255 bytes for a value.
+    The mount is there for whoever has the descriptor and gone when it is closed (fsmount(2)). Any thread of any
+    program may ask for it. Raises as :func:`mount` does.
     """
+    try:
+        return _configured(lowerdirs, upperdir, workdir)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise _explain(error, "a descriptor", upperdir) from error
+    return _cloned(lowerdirs, upperdir, workdir)  # perhaps this kernel does not take layers one by one
+
+
+def _configured(lowerdirs: Sequence[str], upperdir: str, workdir: str) -> int:
+    """Make the mount by fsconfig(2): layers in one string if they fit, or one by one (Linux 6.7)."""
     held: list[int] = []
+    fs = kernel.fsopen("overlay")
     try:
         held = _hold((*lowerdirs, upperdir, workdir))
-        names = [_name(fd) for fd in held]
-        fs = kernel.fsopen("overlay")
-        try:
-            kernel.fsconfig_string(fs, "source", "overlay")
-            _set_lowerdirs(fs, names[:-2])
-            kernel.fsconfig_string(fs, "upperdir", names[-2])
-            kernel.fsconfig_string(fs, "workdir", names[-1])
-            kernel.fsconfig_create(fs)
-            return kernel.fsmount(fs)
-        finally:
-            os.close(fs)
-    except OSError as error:
-        raise _explain(error, "a descriptor", upperdir) from error
+        *lower, upper, work = [_name(fd) for fd in held]
+        kernel.fsconfig_string(fs, "source", "overlay")
+        if len(":".join(lower)) <= _LONGEST_VALUE:
+            kernel.fsconfig_string(fs, "lowerdir", ":".join(lower))
+        else:
+            for name in lower:
+                kernel.fsconfig_string(fs, "lowerdir+", name)
+        kernel.fsconfig_string(fs, "upperdir", upper)
+        kernel.fsconfig_string(fs, "workdir", work)
+        for key, value in _PLAIN.items():
+            kernel.fsconfig_string(fs, key, value)
+        kernel.fsconfig_create(fs)
+        return kernel.fsmount(fs)
     finally:
-        _release(held)
+        _release((*held, fs))
 
 
-def _set_lowerdirs(fs: int, names: Sequence[str]) -> None:
-    """Give a filesystem its layers one by one, or, before Linux 6.7, in one string."""
-    try:
-        for name in names:
-            kernel.fsconfig_string(fs, "lowerdir+", name)
-    except OSError as error:
-        joined = ":".join(names)
-        if error.errno != errno.EINVAL or len(joined) > _LONGEST_VALUE:
-            raise
-        kernel.fsconfig_string(fs, "lowerdir", joined)
+def _cloned(lowerdirs: Sequence[str], upperdir: str, workdir: str) -> int:
+    """Make the mount by mount(2), and keep a clone of it that is attached nowhere.
+
+    mount(2) needs a directory to attach to, where others would see it. So a thread does it, which leaves for a
+    mount namespace of its own; unshare(2) takes the one thread that calls it. The namespace ends with the
+    thread, while the descriptor belongs to all threads and stays.
+    """
+    import threading  # a millisecond, for those who have an old kernel and a tall image
+
+    outcome: list[int | OSError | Error] = []
+
+    def make() -> None:
+        try:
+            namespaces.unshare(namespaces.CLONE_NEWNS)
+            kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+            mount(lowerdirs, workdir, upperdir, workdir)
+            outcome.append(kernel.open_tree(workdir))
+        except (OSError, Error) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], int):
+        return outcome[0]
+    raise outcome[0]
 
 
 def _hold(paths: Sequence[str]) -> list[int]:
