@@ -7,11 +7,12 @@ import fcntl
 import json
 import os
 
-from minicontainer.errors import Error
+from minicontainer.errors import Error, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import IO, Any
 
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
@@ -28,6 +29,28 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True
             if durable:
                 file.flush()
                 os.fsync(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[IO[bytes]]:
+    """Open a file that the user has named, for writing: at the end of the ``with`` it is there whole or not at all.
+
+    InvalidArgument for a path where no file can be.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        raise InvalidArgument(f"invalid output path: directory {directory!r} does not exist")
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InvalidArgument(f"invalid output path: {path!r} is there and is no regular file")
+    temporary = os.path.join(directory, f".{os.path.basename(path)}.{os.urandom(4).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            yield file
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -8,14 +8,15 @@ import time
 from minicontainer import units
 from minicontainer.errors import NotFound
 from minicontainer.images import compression
+from minicontainer.images.index import ARCHITECTURES as ARCHITECTURES
+from minicontainer.images.index import LAYER
 from minicontainer.images.reference import Reference
-from minicontainer.images.store import LAYER, Image, Store
+from minicontainer.images.store import Image, Store
+from minicontainer.images.unpacked import PACKINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2) -> Go's, which images use
 
 
 def import_tree(
@@ -31,43 +32,32 @@ def import_tree(
     ``config`` is the image's own configuration (``Cmd``, ``Env``, …, image-spec config.md). A damaged or
     hostile archive is refused and leaves nothing.
     """
-    layer, diff_id = _add_layer(store, stream)
-    created = units.format_time(time.time_ns())
-    document = {
-        "architecture": ARCHITECTURES.get(os.uname().machine, os.uname().machine),
-        "os": "linux",
-        "created": created,
-        "config": config or {},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "comment": message}],
-    }
-    image = store.add_image(document, [layer], None)
-    try:
-        store.layer_directories(image)
-    except BaseException:
-        store.remove(image)
-        raise
-    if name:
-        store.name(image.manifest_digest, os.path.getsize(store.blob_path(image.manifest_digest)), name)
-    return store.find(image.id)
+    with store.lease():  # at whose end goes what no image has come to need
+        layer, diff_id = _add_layer(store, stream)
+        created = units.format_time(time.time_ns())
+        document = {
+            "architecture": ARCHITECTURES.get(os.uname().machine, os.uname().machine),
+            "os": "linux",
+            "created": created,
+            "config": config or {},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": created, "comment": message}],
+        }
+        store.unpack(diff_id, layer)
+        return store.add_image(document, [layer], name)
 
 
 def _add_layer(store: Store, stream: IO[bytes]) -> tuple[dict[str, Any], str]:
-    """Keep an archive as a layer; returns its descriptor and its diff id. Leaves nothing of a damaged one."""
-    blob = store.add_blob_stream(stream)
-    path = store.blob_path(blob["digest"])
-    try:
-        with compression.Reader(path) as reader:
-            packed, diff_id = reader.compression, reader.finish()
-        if packed in ("", "gzip"):
-            return {"mediaType": LAYER + ("+gzip" if packed else ""), **blob}, diff_id
-        with compression.Reader(path) as reader:  # a packing that layers may not have: keep the tar itself
-            unpacked = store.add_blob_stream(reader)  # type: ignore[arg-type]
-    except BaseException:
-        store.drop_blob(blob["digest"])
-        raise
-    store.drop_blob(blob["digest"])
-    return {"mediaType": LAYER, **unpacked}, diff_id
+    """Keep an archive as a layer; returns its descriptor and its diff id."""
+    blob, diff_id = store.add_layer(stream)
+    with compression.Reader(store.blob_path(blob["digest"])) as reader:
+        diff_id = diff_id or reader.finish()  # it cannot be unpacked, and to unpack it will say why
+        if reader.compression in PACKINGS:
+            return {"mediaType": LAYER + PACKINGS[reader.compression], **blob}, diff_id
+    with compression.Reader(
+        store.blob_path(blob["digest"])
+    ) as reader:  # layers may not be packed so: keep the tar
+        return {"mediaType": LAYER, **store.add_blob_stream(reader)}, diff_id  # type: ignore[arg-type]
 
 
 def open_source(source: str) -> IO[bytes]:

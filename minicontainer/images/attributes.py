@@ -10,15 +10,16 @@ import os
 import stat
 
 from minicontainer.errors import InvalidArgument
+from minicontainer.images.headers import SYMLINK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import tarfile
+    from minicontainer.images.entries import Entry
 
 _OVERLAY = ("trusted.overlay.", "user.overlay.")  # the kernel's own notes, which no archive may write for it
 
 
-def set_at(parent: int, name: str, entry: tarfile.TarInfo) -> None:
+def set_at(parent: int, name: str, entry: Entry) -> None:
     """Set the attributes of what was just made.
 
     There is no chmod(2) that follows no symlink, and when an archive is unpacked into a running container, a
@@ -26,29 +27,42 @@ def set_at(parent: int, name: str, entry: tarfile.TarInfo) -> None:
     """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        if stat.S_ISLNK(os.fstat(fd).st_mode) != entry.issym():
+        if stat.S_ISLNK(os.fstat(fd).st_mode) != (entry.kind == SYMLINK):
             raise InvalidArgument(f"entry {entry.name!r} was replaced while it was made; refused")
-        set_on(fd, entry)
+        set_on(
+            f"/proc/self/fd/{fd}", entry
+        )  # leads to the very file, even to a symlink itself (proc_pid_fd(5))
     finally:
         os.close(fd)
 
 
-def set_on(fd: int, entry: tarfile.TarInfo) -> None:
-    """Owner first, for chown clears the set-user-ID bits; then mode, extended attributes, times."""
-    path = f"/proc/self/fd/{fd}"  # leads to the very file, even to a symlink itself (proc_pid_fd(5))
-    os.chown(path, entry.uid, entry.gid)
-    if not entry.issym():
-        os.chmod(path, entry.mode & 0o7777)
-    for key, value in entry.pax_headers.items():
-        name = key.removeprefix("SCHILY.xattr.")
-        if name != key and not name.startswith(_OVERLAY):
-            os.setxattr(path, name, value.encode("utf-8", "surrogateescape"))
-    mtime = _nanoseconds(str(entry.pax_headers.get("mtime", entry.mtime)))
-    os.utime(path, ns=(mtime, mtime))
+def set_on(file: int | str, entry: Entry) -> None:
+    """Set the attributes of a file that is open, or that a path leads to which nobody can change."""
+    set_owner(file, entry)
+    set_xattrs(file, entry)
+    os.utime(file, ns=(entry.mtime, entry.mtime))
 
 
-def _nanoseconds(seconds: str) -> int:
-    """A decimal number of seconds, exactly: a float has not enough digits for the time of day."""
-    whole, _, fraction = seconds.partition(".")
-    sign = -1 if whole.startswith("-") else 1
-    return int(whole) * 1_000_000_000 + sign * int(fraction[:9].ljust(9, "0"))
+def set_owner(file: int | str, entry: Entry) -> None:
+    """Set owner and mode, in this order: chown(2) clears the set-user-ID bits."""
+    os.chown(file, entry.uid, entry.gid)
+    if entry.kind != SYMLINK:
+        os.chmod(file, entry.mode & 0o7777)
+
+
+def set_xattrs(file: int | str, entry: Entry) -> None:
+    """Set the extended attributes, but not those that are the kernel's or this host's policy to give.
+
+    InvalidArgument names the one that the kernel refuses: a damaged value, or an attribute that this filesystem
+    does not have.
+    """
+    for name, value in entry.xattrs.items():
+        policy = name.startswith("security.") and name != "security.capability"
+        if policy or name.startswith(_OVERLAY):
+            continue
+        try:
+            os.setxattr(file, name, value)
+        except OSError as error:
+            raise InvalidArgument(
+                f"entry {entry.name!r}: its attribute {name} cannot be set: {error.strerror}; refused"
+            ) from None

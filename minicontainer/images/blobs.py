@@ -1,102 +1,122 @@
 """Blobs: bytes that are named by what they are, the ground that the image store stands on.
 
 A blob's name is its digest, so it is written once and never changed, and whoever has the name can check the
-bytes. What is large is written elsewhere first and then renamed to its place: a blob is there whole or not at
-all. Where it is written, its writer holds a lock that the kernel takes away with the process; so what a killed
-command leaves is known by having no owner, and the next command removes it.
+bytes. It is written elsewhere first and then renamed to its place: a blob is there whole or not at all. What keeps
+it there until an image needs it is the lease of whoever brought it (:mod:`minicontainer.images.leases`).
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 
-from minicontainer.files import Lock, remove_tree, write_atomic, write_json
+from minicontainer.errors import IntegrityError
+from minicontainer.images.leases import Leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import IO, Any
 
 _CHUNK = 1 << 20
 
 
-class Blobs:
-    """The blobs below one directory, and places to work in beside them."""
-
-    def __init__(self, root: str) -> None:
-        self.images_path = os.path.join(root, "images")
-        self.layers_path = os.path.join(root, "layers")
-        self.index_path = os.path.join(self.images_path, "index.json")
-
-    def blob_path(self, digest: str) -> str:
-        """Where the blob of this digest lies."""
-        return os.path.join(self.images_path, "blobs", *digest.split(":", 1))
+class Blobs(Leases):
+    """The blobs below one directory."""
 
     def add_blob(self, data: bytes) -> dict[str, Any]:
         """Keep a small blob; returns the digest and the size, as a descriptor has them."""
         import hashlib
+        import io
 
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        if not os.path.exists(self.blob_path(digest)):
-            self._prepare()
-            write_atomic(self.blob_path(digest), data)
+        self.add_verified(io.BytesIO(data), digest, len(data))
         return {"digest": digest, "size": len(data)}
 
     def add_blob_stream(self, stream: IO[bytes]) -> dict[str, Any]:
         """Keep a large blob, reading ``stream`` to its end; returns its digest and size."""
+        with self.incoming() as incoming:
+            incoming.write_all(stream)
+            return incoming.keep()
+
+    def add_verified(self, stream: IO[bytes], digest: str, size: int) -> None:
+        """Keep the blob that is promised to have this digest and this many bytes, if it is not there yet.
+
+        ``stream`` is read to its end, or not at all when the blob is there. IntegrityError says what came instead;
+        nothing is left of it.
+        """
+        if not self.hold(digest):
+            with self.incoming(digest, size) as incoming:
+                incoming.write_all(stream)
+                incoming.keep()
+
+    @contextlib.contextmanager
+    def incoming(self, digest: str = "", size: int = 0) -> Iterator[Incoming]:
+        """For a ``with``: a blob to write piece by piece; with a ``digest`` it must be this, of ``size`` bytes."""
+        with self.lease(keeps=True) as lease, open(os.path.join(lease, os.urandom(8).hex()), "wb") as file:
+            try:
+                yield Incoming(self, file, digest, size)
+            finally:
+                with contextlib.suppress(FileNotFoundError):  # it is in its place
+                    os.unlink(file.name)
+
+    def adopt(self, path: str, digest: str) -> None:
+        """Make a file of the caller's lease, which is on disk whole and is known to have this digest, a blob."""
+        with self.locked():
+            self.note(digest)
+            os.rename(path, self.blob_path(digest))
+
+    def hold(self, digest: str) -> bool:
+        """Whether a blob is there; if it is, it stays for as long as the lease that the caller has."""
+        return self._hold(digest, self.blob_path(digest))
+
+    def hold_layer(self, diff_id: str) -> bool:
+        """Whether a layer is there, unpacked; if it is, it stays as :meth:`hold` says."""
+        return self._hold(diff_id, self.layer_path(diff_id))
+
+    def _hold(self, digest: str, path: str) -> bool:
+        with self.locked():
+            if not os.path.exists(path):
+                return False
+            self.note(digest)
+        return True
+
+
+class Incoming:
+    """A blob that is being written, in a file that nobody sees before it is whole."""
+
+    def __init__(self, blobs: Blobs, file: IO[bytes], digest: str, size: int) -> None:
         import hashlib
 
-        sha256, size = hashlib.sha256(), 0
-        temporary, claim = self._claim(os.path.join(self.images_path, "blobs"))
-        try:
-            with open(os.path.join(temporary, "blob"), "wb") as file:
-                while chunk := stream.read(_CHUNK):
-                    sha256.update(chunk)
-                    size += file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            digest = "sha256:" + sha256.hexdigest()
-            os.rename(file.name, self.blob_path(digest))
-        finally:
-            remove_tree(temporary)
-            os.close(claim)
-        return {"digest": digest, "size": size}
+        self._blobs = blobs
+        self._file = file
+        self._promised = (digest, size)
+        self._sha256 = hashlib.sha256()
+        self._size = 0
 
-    def _prepare(self) -> None:
-        os.makedirs(os.path.join(self.images_path, "blobs", "sha256"), exist_ok=True)
-        os.makedirs(self.layers_path, mode=0o700, exist_ok=True)
-        layout = os.path.join(self.images_path, "oci-layout")
-        if not os.path.exists(layout):
-            write_json(layout, {"imageLayoutVersion": "1.0.0"})
+    def write(self, data: bytes) -> None:
+        """Add a piece; IntegrityError when that is more than was promised."""
+        digest, size = self._promised
+        self._size += len(data)
+        if digest and self._size > size:
+            raise IntegrityError(f"blob {digest} is longer than the {size} bytes that were promised")
+        self._sha256.update(data)
+        self._file.write(data)
 
-    def _locked(self) -> Lock:
-        self._prepare()
-        return Lock(os.path.join(self.images_path, ".lock"))
+    def write_all(self, stream: IO[bytes]) -> None:
+        """Add all that a stream has."""
+        while chunk := stream.read(_CHUNK):
+            self.write(chunk)
 
-    def _claim(self, directory: str) -> tuple[str, int]:
-        """Make a directory to work in; returns its path and a descriptor, to be closed when it is gone.
-
-        The descriptor has a lock that ends with this process: what nobody has locked is swept first.
-        """
-        with self._locked():
-            self._sweep_leftovers(directory)
-            path = os.path.join(directory, f".{os.urandom(8).hex()}")
-            os.mkdir(path, mode=0o700)
-            claim = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(claim, fcntl.LOCK_EX)
-        return path, claim
-
-    @staticmethod
-    def _sweep_leftovers(directory: str) -> None:
-        """Remove what killed commands have left of their work."""
-        with os.scandir(directory) as entries:
-            paths = [entry.path for entry in entries if entry.name.startswith(".") and entry.is_dir()]
-        for path in paths:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(path)
-            except BlockingIOError:
-                pass  # somebody is at work
-            finally:
-                os.close(fd)
+    def keep(self) -> dict[str, Any]:
+        """Put it in its place; returns its digest and size. IntegrityError when it is not what was promised."""
+        digest = "sha256:" + self._sha256.hexdigest()
+        promised, size = self._promised
+        if promised and (digest, self._size) != self._promised:
+            raise IntegrityError(
+                f"blob {promised} of {size} bytes was promised, and what came is {digest} of {self._size} bytes"
+            )
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._blobs.adopt(self._file.name, digest)
+        return {"digest": digest, "size": self._size}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def apply(config: Config, instructions: Sequence[str]) -> Config:
     """Return a copy of an image's ``config`` with the instructions applied; InvalidArgument names a bad one."""
     config = dict(config)
+    done: list[str] = []
     for text in instructions:
         word, _, rest = text.strip().partition(" ")
         change = _CHANGES.get(word.upper())
@@ -29,6 +30,9 @@ def apply(config: Config, instructions: Sequence[str]) -> Config:
             change(config, rest.strip())
         except ValueError as error:
             raise InvalidArgument(f"--change {text!r}: {error}") from None
+        done.append(word.upper())
+        if done[-1] == "ENTRYPOINT" and "CMD" not in done:
+            config.pop("Cmd", None)  # it was meant for another program (Dockerfile reference, ENTRYPOINT)
     return config
 
 

@@ -16,27 +16,22 @@ import os
 import stat
 
 from minicontainer.errors import InvalidArgument
-from minicontainer.images import attributes
+from minicontainer.images import attributes, entries, whiteouts
+from minicontainer.images.headers import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK
 from minicontainer.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import tarfile
+    from collections.abc import Callable
     from typing import IO
 
     from minicontainer.images.compression import Reader
+    from minicontainer.images.entries import Entry
 
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
 MOST_ENTRIES = 2_000_000
-_MOST_HEADER = 1 << 20  # bytes of one entry's names and attributes
-_OPAQUE_XATTR = "trusted.overlay.opaque"
-_OVERLAY_XATTRS = (
-    "trusted.overlay.",
-    "user.overlay.",
-)  # the kernel's own notes, which no layer may write for it
 _SAFE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
-_CHUNK = 1 << 20
+_ELSEWHERE = (errno.ELOOP, errno.EXDEV, errno.ENOTDIR)  # a symlink or a file is in the way
+_HOLE = bytes(1 << 16)  # zeros of this length, at least, are not written
 
 
 class Applied:
@@ -56,99 +51,72 @@ def apply(
     name that begins with ``.wh.`` means nothing special. Raises InvalidArgument naming the entry that is
     refused, or when it is no tar; what was unpacked until then stays for the caller to remove.
     """
-    import tarfile  # slow to import, and only images need it
-
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     if isinstance(directory, int):
-        root = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        root = os.open(".", flags, dir_fd=directory)
     else:
-        root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(directory, flags)
     unpacker = _Unpacker(root, whiteouts, most_bytes)
     try:
-        with tarfile.open(fileobj=stream, mode="r|", errorlevel=2, tarinfo=_strict_entry()) as tar:
-            for entry in tar:
-                unpacker.add(tar, entry)
+        for entry in entries.read(stream):
+            unpacker.add(entry)
         unpacker.finish()
-    except tarfile.TarError as error:
-        raise InvalidArgument(f"not a tar archive, or a damaged one: {error}") from None
     finally:
         unpacker.close()
         os.close(root)
     return unpacker.applied
 
 
-def _strict_entry() -> type[tarfile.TarInfo]:
-    """What the library makes of an entry's header, with an error where it would be lenient.
-
-    A header that is damaged ends an archive, as if there had been nothing behind it; and one that is a name
-    (GNU, pax) is read into memory whatever its size.
-    """
-    import tarfile
-
-    headers = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-
-    class Entry(tarfile.TarInfo):
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Entry:
-            entry = super().frombuf(buf, encoding, errors)
-            if entry.size < 0 or (entry.type in headers and entry.size > _MOST_HEADER):
-                raise InvalidArgument(f"entry {entry.name!r} has a size of {entry.size}; refused")
-            return entry
-
-        @classmethod
-        def fromtarfile(cls, tar: tarfile.TarFile) -> Entry:
-            try:
-                return super().fromtarfile(tar)
-            except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-                raise tarfile.ReadError(str(error)) from None
-
-    return Entry
-
-
 class _Unpacker:
     """Makes one entry after another; holds the last one's directory open, for it is often the next's."""
 
-    def __init__(self, root: int, whiteouts: bool, most_bytes: int) -> None:
+    def __init__(self, root: int, is_layer: bool, most_bytes: int) -> None:
         self.root = root
-        self.whiteouts = whiteouts
+        self.is_layer = is_layer
         self.most_bytes = most_bytes
         self.applied = Applied()
         self.parent_name: str | None = None
         self.parent = -1
-        self.directories: list[tuple[str, tarfile.TarInfo]] = []
+        self.directories: dict[str, Entry] = {}
 
-    def add(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+    def add(self, entry: Entry) -> None:
         """Make one entry of the archive."""
         try:
-            self._add(tar, entry)
-        except (ValueError, OverflowError) as error:  # a NUL in a name, a number that no file can have
+            parts = _components(entry.name, "entry")
+            self._count(entry)
+            if parts:
+                self._add(entry, parts)
+            elif entry.kind != DIRECTORY:
+                raise InvalidArgument(f"entry {entry.name!r} has no name; refused")
+            elif self.is_layer:  # it says what its root is like; a copy leaves its target as it is
+                self.directories["."] = entry
+        except (ValueError, OverflowError) as error:  # a number that no file can have
             raise InvalidArgument(f"entry {entry.name!r}: {error}; refused") from None
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno in (errno.ENAMETOOLONG, errno.EEXIST):
                 raise InvalidArgument(f"entry {entry.name!r}: {error.strerror}; refused") from None
             raise
 
-    def _add(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
-        parts = _components(entry.name, "entry")
+    def _count(self, entry: Entry) -> None:
         self.applied.entries += 1
-        self.applied.size += entry.size if entry.isreg() else 0
+        self.applied.size += len(os.fsencode(entry.target)) if entry.kind == SYMLINK else entry.size
         if self.applied.entries > MOST_ENTRIES or self.applied.size > self.most_bytes:
             raise InvalidArgument(
-                f"the layer is too large: at {entry.name!r} it has {self.applied.size} bytes"
+                f"the layer is too large: at {entry.name!r} it has {self.applied.size} bytes "
+                f"in {self.applied.entries} entries; refused"
             )
-        if not parts:
-            if self.whiteouts:  # a layer says what its root is like; a copy leaves its target as it is
-                self.directories.append((".", entry))
-            return
-        name = parts[-1]
-        parent = self._open_parent("/".join(parts[:-1]), entry.name)
-        if not self.whiteouts:
-            self._make(tar, entry, parent, name, "/".join(parts))
-        elif name == OPAQUE:
-            os.setxattr(f"/proc/self/fd/{parent}", _OPAQUE_XATTR, b"y")
-        elif name.startswith(WHITEOUT):
-            self._whiteout(parent, name.removeprefix(WHITEOUT), entry.name)
+
+    def _add(self, entry: Entry, parts: list[str]) -> None:
+        name = parts.pop()
+        if self.is_layer and any(part.startswith(whiteouts.PREFIX) for part in parts):
+            raise InvalidArgument(f"entry {entry.name!r} is in a directory that is a whiteout; refused")
+        parent = self._open_parent("/".join(parts), entry.name)
+        if self.is_layer and name == whiteouts.OPAQUE:
+            os.setxattr(f"/proc/self/fd/{parent}", whiteouts.OPAQUE_XATTR, b"y")
+        elif self.is_layer and name.startswith(whiteouts.PREFIX):
+            self._whiteout(parent, name.removeprefix(whiteouts.PREFIX), entry.name)
         else:
-            self._make(tar, entry, parent, name, "/".join(parts))
+            self._make(entry, parent, name)
 
     def _open_parent(self, path: str, entry_name: str) -> int:
         if path != self.parent_name:
@@ -156,7 +124,7 @@ class _Unpacker:
             try:
                 self.parent = _make_directories(self.root, path)
             except OSError as error:
-                if error.errno in (errno.ELOOP, errno.EXDEV, errno.ENOTDIR):
+                if error.errno in _ELSEWHERE:
                     raise InvalidArgument(
                         f"entry {entry_name!r} leads through a symlink or a file; refused"
                     ) from None
@@ -167,81 +135,88 @@ class _Unpacker:
     def _whiteout(self, parent: int, name: str, entry_name: str) -> None:
         if name in ("", ".", ".."):
             raise InvalidArgument(f"entry {entry_name!r} is a whiteout of nothing; refused")
-        _remove(parent, name)
-        os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
+        _anew(parent, name, lambda: os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent))
 
-    def _make(self, tar: tarfile.TarFile, entry: tarfile.TarInfo, parent: int, name: str, path: str) -> None:
-        if not self.whiteouts:
+    def _make(self, entry: Entry, parent: int, name: str) -> None:
+        if not self.is_layer:
             _check_kinds(entry, parent, name)
-        if entry.isdir():
-            self._directory(parent, name)
-            self.directories.append((path, entry))
-            return
-        _remove(parent, name)
-        if entry.isreg():
-            self._file(tar, entry, parent, name)
-            return
-        if entry.islnk():
+        mode = entry.mode & 0o7777
+        if entry.kind == REGULAR:
+            self._file(entry, parent, name)
+        elif entry.kind == DIRECTORY:
+            self._directory(entry, parent, name)
+        elif entry.kind == HARD_LINK:
             self._hard_link(entry, parent, name)
-            return
-        if entry.issym():
-            os.symlink(entry.linkname, name, dir_fd=parent)
-        elif entry.ischr() or entry.isblk():
-            kind = stat.S_IFCHR if entry.ischr() else stat.S_IFBLK
-            os.mknod(
-                name, kind | entry.mode & 0o7777, os.makedev(entry.devmajor, entry.devminor), dir_fd=parent
-            )
-        elif entry.isfifo():
-            os.mkfifo(name, entry.mode & 0o7777, dir_fd=parent)
         else:
-            raise InvalidArgument(f"entry {entry.name!r} is of the unknown kind {entry.type!r}")
-        attributes.set_at(parent, name, entry)
+            if entry.kind == SYMLINK:
+                _anew(parent, name, lambda: os.symlink(entry.target, name, dir_fd=parent))
+            elif entry.kind == FIFO:
+                _anew(parent, name, lambda: os.mkfifo(name, mode, dir_fd=parent))
+            else:
+                if entry.device == 0 and entry.kind == CHARACTER:
+                    raise InvalidArgument(
+                        f"entry {entry.name!r} is a device 0/0, the kernel's whiteout; refused"
+                    )
+                kind = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}[entry.kind]
+                _anew(parent, name, lambda: os.mknod(name, kind | mode, entry.device, dir_fd=parent))
+            attributes.set_at(parent, name, entry)
 
-    def _directory(self, parent: int, name: str) -> None:
+    def _directory(self, entry: Entry, parent: int, name: str) -> None:
+        """Make a directory. It gets its attributes at the end: making files in it would change its times."""
+        self.directories[f"{self.parent_name}/{name}"] = entry
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
             there = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if not stat.S_ISDIR(there.st_mode):
-                os.unlink(name, dir_fd=parent)
-                os.mkdir(name, 0o755, dir_fd=parent)
-                if self.whiteouts and stat.S_ISCHR(there.st_mode) and there.st_rdev == 0:
-                    # What lies below was removed, and is not to show through what has come in its place.
-                    os.setxattr(f"/proc/self/fd/{parent}/{name}", _OPAQUE_XATTR, b"y", follow_symlinks=False)
+            if stat.S_ISDIR(there.st_mode):
+                return
+            os.unlink(name, dir_fd=parent)
+            os.mkdir(name, 0o755, dir_fd=parent)
+            if self.is_layer and stat.S_ISCHR(there.st_mode) and there.st_rdev == 0:
+                # What lies below was removed, and is not to show through what has come in its place.
+                path = f"/proc/self/fd/{parent}/{name}"
+                os.setxattr(path, whiteouts.OPAQUE_XATTR, b"y", follow_symlinks=False)
 
-    def _file(self, tar: tarfile.TarFile, entry: tarfile.TarInfo, parent: int, name: str) -> None:
-        fd = openat2(parent, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SAFE, 0o600)
-        with open(fd, "wb", buffering=0) as file:
-            source = tar.extractfile(entry)
-            while source and (chunk := source.read(_CHUNK)):
-                file.write(chunk)
-            file.truncate(entry.size)
-        attributes.set_at(parent, name, entry)
-
-    def _hard_link(self, entry: tarfile.TarInfo, parent: int, name: str) -> None:
-        target = _components(entry.linkname, f"hard link {entry.name!r} to")
+    def _file(self, entry: Entry, parent: int, name: str) -> None:
+        fd = _create(parent, name)
         try:
-            source = openat2(self.root, "/".join(target[:-1]) or ".", os.O_PATH | os.O_DIRECTORY, _SAFE)
+            end = 0
+            for offset, piece in entry.content():
+                end = max(end, _write(fd, piece, offset))
+            if end < entry.size:
+                os.ftruncate(fd, entry.size)
+            attributes.set_on(fd, entry)
+        finally:
+            os.close(fd)
+
+    def _hard_link(self, entry: Entry, parent: int, name: str) -> None:
+        *above, last = _components(entry.target, f"hard link {entry.name!r} to") or [""]
+        try:
+            source = openat2(self.root, "/".join(above) or ".", os.O_PATH | os.O_DIRECTORY, _SAFE)
             try:
-                os.link(target[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+
+                def link() -> None:
+                    os.link(last, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+
+                _anew(parent, name, link)
             finally:
                 os.close(source)
         except OSError as error:
             raise InvalidArgument(
-                f"hard link {entry.name!r} to {entry.linkname!r}: {error.strerror}; refused"
+                f"hard link {entry.name!r} to {entry.target!r}: {error.strerror}; refused"
             ) from None
 
     def finish(self) -> None:
-        """Give directories their owner, mode and times last: making files in them changes their times."""
-        for path, entry in reversed(self.directories):
+        """Give directories their owner, mode and times, the lowest first."""
+        for path, entry in reversed(self.directories.items()):
             try:
-                fd = openat2(self.root, path, os.O_PATH | os.O_DIRECTORY, _SAFE)
+                fd = openat2(self.root, path.lstrip("/"), os.O_PATH | os.O_DIRECTORY, _SAFE)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     continue  # a later entry has replaced it, or a directory above it
                 raise
             try:
-                attributes.set_on(fd, entry)
+                attributes.set_on(f"/proc/self/fd/{fd}", entry)
             finally:
                 os.close(fd)
 
@@ -266,17 +241,40 @@ def _make_directories(root: int, path: str) -> int:
     try:
         return openat2(root, path or ".", os.O_PATH | os.O_DIRECTORY, _SAFE)
     except FileNotFoundError:
-        above, name = os.path.split(path)
-        parent = _make_directories(root, above)
+        pass
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    for name in path.split("/"):
         try:
-            os.mkdir(name, 0o755, dir_fd=parent)
-            return openat2(parent, name, os.O_PATH | os.O_DIRECTORY, _SAFE)
+            try:
+                below = openat2(here, name, os.O_PATH | os.O_DIRECTORY, _SAFE)
+            except FileNotFoundError:
+                os.mkdir(name, 0o755, dir_fd=here)
+                below = openat2(here, name, os.O_PATH | os.O_DIRECTORY, _SAFE)
         finally:
-            os.close(parent)
+            os.close(here)
+        here = below
+    return here
+
+
+def _anew(parent: int, name: str, make: Callable[[], object]) -> None:
+    """Make a file; a later entry replaces an earlier one, and a layer's file what was there."""
+    try:
+        make()
+    except FileExistsError:
+        _remove(parent, name)
+        make()
+
+
+def _create(parent: int, name: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, 0o600, dir_fd=parent)
+    except FileExistsError:
+        _remove(parent, name)
+        return os.open(name, flags, 0o600, dir_fd=parent)
 
 
 def _remove(parent: int, name: str) -> None:
-    """A later entry replaces an earlier one of the same name."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
@@ -287,12 +285,24 @@ def _remove(parent: int, name: str) -> None:
         shutil.rmtree(name, dir_fd=parent)
 
 
-def _check_kinds(entry: tarfile.TarInfo, parent: int, name: str) -> None:
+def _write(fd: int, data: bytes, offset: int) -> int:
+    """Write data at its offset, but leave out long runs of zeros; returns where what is written ends."""
+    end = 0
+    for start in range(0, len(data), len(_HOLE)):
+        piece = data[start : start + len(_HOLE)]
+        done = len(piece) if piece == _HOLE else 0
+        while done < len(piece):
+            done += os.pwrite(fd, piece[done:], offset + start + done)
+            end = offset + start + done
+    return end
+
+
+def _check_kinds(entry: Entry, parent: int, name: str) -> None:
     """A copy replaces a file by a file and adds to a directory, but turns neither into the other."""
     try:
         there = stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return
-    if there != entry.isdir():
+    if there != (entry.kind == DIRECTORY):
         kinds = ("directory", "file") if there else ("file", "directory")
-        raise InvalidArgument(f"cannot overwrite the {kinds[0]} {entry.name} with a {kinds[1]}")
+        raise InvalidArgument(f"cannot overwrite the {kinds[0]} {entry.name.rstrip('/')} with a {kinds[1]}")

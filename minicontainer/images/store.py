@@ -4,95 +4,92 @@
 
     images/oci-layout, index.json       which images there are, and by which names
     images/blobs/sha256/<digest>        manifests, configurations, packed layers: immutable, named by content
-    layers/<diff-id>/diff/              a layer unpacked, once, for every container that uses it
-    layers/<diff-id>/layer.json         its size
+    layers/<diff-id>/                   a layer unpacked, once, for every container that uses it
 
 ``index.json`` is the one file that changes. It is replaced whole, under a lock, after all that it points to
-is in place; what a killed command leaves behind is in nobody's way and is swept up.
+is in place; what a killed command leaves behind is in nobody's way and is swept up. Other tools write into the
+layout as well (``skopeo copy docker://alpine oci:/var/lib/minicontainer/images:alpine``), and what they enter
+is an image like any other.
 """
 
 from __future__ import annotations
 
 import os
 
-from minicontainer.errors import Conflict, Error, IntegrityError, NotFound
-from minicontainer.files import read_json, remove_tree, write_json
-from minicontainer.images.blobs import Blobs
+from minicontainer.errors import Conflict, Error, IntegrityError, InvalidArgument, NotFound
+from minicontainer.files import write_json
+from minicontainer.images import index
+from minicontainer.images.image import Image as Image
+from minicontainer.images.index import CONFIG, MANIFEST, REF_NAME
+from minicontainer.images.index import LAYER as LAYER
 from minicontainer.images.reference import Reference, is_digest
+from minicontainer.images.unpacked import Layers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable
     from typing import Any
 
-REF_NAME = "org.opencontainers.image.ref.name"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
+    from minicontainer.images.index import Descriptor
 
 
-class Image:
-    """One image of the store: its configuration and its layers, under any number of names."""
-
-    def __init__(self, store: Store, manifest_digest: str, names: list[Reference]) -> None:
-        self.store = store
-        self.manifest_digest = manifest_digest
-        self.names = names
-        self.manifest: dict[str, Any] = read_json(store.blob_path(manifest_digest))
-        #: ``sha256:`` and the digest of the configuration: Docker's image id
-        self.id: str = self.manifest["config"]["digest"]
-        self.config: dict[str, Any] = read_json(store.blob_path(self.id))
-
-    @property
-    def diff_ids(self) -> list[str]:
-        """The digests of the uncompressed layers, lowest first."""
-        return list(self.config["rootfs"]["diff_ids"])
-
-    @property
-    def size(self) -> int:
-        """Bytes of file content in all its layers, unpacked."""
-        return sum(self.store.layer_size(diff_id) for diff_id in self.diff_ids)
-
-    @property
-    def name(self) -> str:
-        """Its first name as people write it, or its short id."""
-        return self.names[0].familiar if self.names else self.short_id
-
-    @property
-    def short_id(self) -> str:
-        """The first twelve digits of the id."""
-        return self.id.removeprefix("sha256:")[:12]
-
-    def __repr__(self) -> str:
-        return f"<Image {self.name} {self.short_id}>"
-
-
-class Store(Blobs):
+class Store(Layers):
     """The images below one directory (``/var/lib/minicontainer``)."""
 
     # ------------------------------------------------------------ finding
 
     def images(self) -> list[Image]:
-        """All images, the newest first; one that has several names is there once."""
-        names: dict[str, list[Reference]] = {}
-        for descriptor in self._index()["manifests"]:
-            known = names.setdefault(descriptor["digest"], [])
-            name = descriptor.get("annotations", {}).get(REF_NAME)
-            if name:
-                known.append(Reference.parse(name))
-        found = [self._image(digest, known) for digest, known in names.items()]
-        images = [image for image in found if image]
-        return sorted(images, key=lambda image: str(image.config.get("created", "")), reverse=True)
+        """All images that are whole, the newest first; one that has several names is there once."""
+        found: dict[str, Image] = {}
+        for descriptor in self.entries():
+            try:
+                image = self._image(descriptor)
+            except IntegrityError:
+                continue  # damaged() tells of it
+            if image:
+                known = found.setdefault(image.id, image)
+                known.names += [name for name in image.names if name not in known.names]
+                known.entries += [digest for digest in image.entries if digest not in known.entries]
+        return sorted(found.values(), key=lambda image: image.created, reverse=True)
 
-    def _image(self, manifest_digest: str, names: list[Reference]) -> Image | None:
-        """An image of the index just read; None when somebody has removed it meanwhile."""
+    def damaged(self) -> list[str]:
+        """What is wrong with those entries of the index that cannot be read, a line each."""
+        problems = {}
+        for descriptor in self.entries():
+            try:
+                self._image(descriptor)
+            except IntegrityError as error:
+                problems[str(error)] = True
+        return list(problems)
+
+    def entries(self) -> list[Descriptor]:
+        """What ``index.json`` lists: a descriptor for each name of an image, and for images without."""
+        return list(index.read_index(self.index_path)["manifests"])
+
+    def _image(self, descriptor: Descriptor) -> Image | None:
+        """The image that an entry leads to; None when it is none, or somebody has removed it meanwhile."""
+        digest = descriptor["digest"]
+        name = name_of(descriptor)
         try:
-            return Image(self, manifest_digest, names)
+            document = index.read_document(self.blob_path(digest))
+            if index.is_index(document):
+                chosen = index.choose(document, lambda digest: os.path.exists(self.blob_path(digest)))
+                if chosen is None:
+                    return None
+                image = Image(self, chosen["digest"], [name] if name else [])
+                image.entries = [digest]
+                return image
+            if not _is_image(document):
+                return None
+            return Image(self, digest, [name] if name else [])
         except FileNotFoundError as error:
-            if any(descriptor["digest"] == manifest_digest for descriptor in self._index()["manifests"]):
-                raise Error(f"image {manifest_digest} is damaged: {error.filename} is missing") from None
-            return None
+            if all(each["digest"] != digest for each in self.entries()):
+                return None
+            problem = f"{error.filename} is missing"
+        except Error as error:
+            problem = str(error)
+        what = name.familiar if name else digest
+        raise IntegrityError(f"image {what} is damaged: {problem}; remove it with rmi, and get it anew")
 
     def find(self, name: str) -> Image:
         """The image of this reference, id or unambiguous beginning of an id; NotFound when there is none."""
@@ -105,23 +102,12 @@ class Store(Blobs):
         if is_digest(name):
             return None
         wanted = Reference.parse(name)
-        matches = [
-            descriptor for descriptor in self._index()["manifests"] if self._matches(descriptor, wanted)
-        ]
-        if not matches:
-            return None
-        digest = matches[0]["digest"]
-        return self._image(digest, self._names_of(digest))
-
-    @staticmethod
-    def _matches(descriptor: dict[str, Any], wanted: Reference) -> bool:
-        name = descriptor.get("annotations", {}).get(REF_NAME)
-        if not name:
-            return False
-        have = Reference.parse(name)
-        if wanted.digest and descriptor["digest"] != wanted.digest:
-            return False
-        return have.repository == wanted.repository and (not wanted.tag or have.tag == wanted.tag)
+        entries = self.entries()
+        for descriptor in entries:
+            if _answers_to(descriptor, wanted):
+                image = self._image(descriptor)
+                return self._with_names(image, entries) if image else None
+        return None
 
     def _find_id(self, name: str) -> Image | None:
         digits = name.removeprefix("sha256:")
@@ -132,33 +118,15 @@ class Store(Blobs):
             raise Conflict(f"{name} is the beginning of several image ids; give more of it")
         return matches[0] if matches else None
 
-    def _names_of(self, manifest_digest: str) -> list[Reference]:
-        return [
-            Reference.parse(descriptor["annotations"][REF_NAME])
-            for descriptor in self._index()["manifests"]
-            if descriptor["digest"] == manifest_digest and REF_NAME in descriptor.get("annotations", {})
-        ]
+    def _with_names(self, image: Image, entries: list[Descriptor]) -> Image:
+        """The image with all the names that its manifest has; one of the same id may have others."""
+        for descriptor in entries:
+            name = name_of(descriptor)
+            if descriptor["digest"] == image.digest and name and name not in image.names:
+                image.names.append(name)
+        return image
 
-    def _index(self) -> dict[str, Any]:
-        try:
-            index: dict[str, Any] = read_json(self.index_path)
-        except FileNotFoundError:
-            return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
-        return index
-
-    def drop_blob(self, digest: str) -> None:
-        """Delete a blob, unless it belongs to an image."""
-        with self._locked():
-            if digest not in self._blobs_of(self.images()) and os.path.exists(self.blob_path(digest)):
-                os.unlink(self.blob_path(digest))
-
-    @staticmethod
-    def _blobs_of(images: list[Image]) -> set[str]:
-        """The digests of all that images consist of."""
-        digests = {digest for image in images for digest in (image.manifest_digest, image.id)}
-        return digests | {layer["digest"] for image in images for layer in image.manifest["layers"]}
-
-    # ------------------------------------------------------------ images
+    # ------------------------------------------------------------ adding
 
     def add_image(
         self, config: dict[str, Any], layers: list[dict[str, Any]], name: Reference | None
@@ -169,137 +137,163 @@ class Store(Blobs):
         """
         import json
 
-        config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode())
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, **config_blob},
-            "layers": layers,
-        }
-        blob = self.add_blob(json.dumps(manifest, separators=(",", ":")).encode())
-        self.name(blob["digest"], blob["size"], name)
-        return Image(self, blob["digest"], self._names_of(blob["digest"]))
+        with self.lease():
+            for layer in layers:
+                self.hold(layer["digest"])
+            config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode())
+            manifest = {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": {"mediaType": CONFIG, **config_blob},
+                "layers": layers,
+            }
+            blob = self.add_blob(json.dumps(manifest, separators=(",", ":")).encode())
+            self.name(blob["digest"], blob["size"], name)
+            return Image(self, blob["digest"], [name] if name else [])
 
-    def name(self, manifest_digest: str, size: int, name: Reference | None) -> None:
-        """Enter a manifest in the index, under a name or under none."""
-        with self._locked():
-            index = self._index()
+    def name(self, digest: str, size: int, name: Reference | None, media_type: str = MANIFEST) -> None:
+        """Enter a manifest, or an index of several, under a name or under none; the blobs must be there."""
+        self._enter({"mediaType": media_type, "digest": digest, "size": size}, name)
+
+    def tag(self, image: Image, name: Reference) -> None:
+        """Give an image one more name; an image that had it until now loses it."""
+        self._enter({"digest": image.digest}, name)
+
+    def _enter(self, descriptor: Descriptor, name: Reference | None) -> None:
+        with self.locked():
+            document = index.read_index(self.index_path)
+            entries: list[Descriptor] = document["manifests"]
+            digest = descriptor["digest"]
+            same = [each for each in entries if each["digest"] == digest]
+            if not same and "size" not in descriptor:
+                raise NotFound(f"no such image: {digest} was removed meanwhile")
+            if same and not name:
+                return
+            descriptor = _renamed(same[0] if same else descriptor, name)
             if name:
-                _take_name(index, str(name))
-            if name or not any(d["digest"] == manifest_digest for d in index["manifests"]):
-                descriptor: dict[str, Any] = {"mediaType": MANIFEST, "digest": manifest_digest, "size": size}
-                if name:
-                    descriptor["annotations"] = {REF_NAME: str(name)}
-                    _drop_nameless(index, manifest_digest)
-                index["manifests"].append(descriptor)
-            write_json(self.index_path, index)
+                _take_name(entries, name)
+                entries[:] = [each for each in entries if each["digest"] != digest or name_of(each)]
+            entries.append(descriptor)
+            write_json(self.index_path, document)
 
-    def remove(self, image: Image, name: Reference | None = None, keep: Container[str] = ()) -> list[str]:
-        """Take one name off an image, or remove it with all its names; returns what was untagged and deleted.
+    # ------------------------------------------------------------ removing
 
-        Its blobs and layers go when no other image has them; layers also stay that are to be kept (diff ids).
+    def remove(
+        self, image: Image, name: Reference | None = None, may_go: Callable[[], bool] = lambda: True
+    ) -> Removed:
+        """Take one name off an image, or remove it with all its names.
+
+        When no name is left, ``may_go`` is asked whether the image is to go as well, or to stay without a name; it
+        may raise to refuse all of it. Nobody else changes the store meanwhile. Of the image goes what no other
+        needs, and no container.
         """
-        with self._locked():
-            index = self._index()
-            gone = [str(name)] if name else [str(each) for each in image.names]
-            left = [each for each in image.names if str(each) not in gone]
-            index["manifests"] = [
-                d
-                for d in index["manifests"]
-                if d["digest"] != image.manifest_digest
-                or (left and d.get("annotations", {}).get(REF_NAME) not in gone)
-            ]
-            write_json(self.index_path, index)
-            report = [f"Untagged: {Reference.parse(each).familiar}" for each in gone]
-            return report if left else report + self._sweep(image, keep)
+        with self.locked():
+            document = index.read_index(self.index_path)
+            its = [each for each in document["manifests"] if each["digest"] in image.entries]
+            leaving = [each for each in its if not name or name_of(each) == name]
+            if not leaving:
+                raise NotFound(f"no such image: {name.familiar if name else image.id} was removed meanwhile")
+            removed = Removed([f"Untagged: {known.familiar}" for known in map(name_of, leaving) if known])
+            if len(leaving) < len(its):
+                self._drop_entries(document, leaving)
+            elif may_go():
+                there = [each for each in reversed(image.diff_ids) if os.path.exists(self.layer_path(each))]
+                removed.freed = sum(self._drop_entries(document, leaving).values())
+                gone = [each for each in there if not os.path.exists(self.layer_path(each))]
+                here = os.path.exists(self.blob_path(image.id))
+                removed.lines += [f"Deleted: {digest}" for digest in ([] if here else [image.id]) + gone]
+            elif name:
+                _take_name(document["manifests"], name)
+                write_json(self.index_path, document)
+            return removed
 
-    def _sweep(self, image: Image, keep: Container[str]) -> list[str]:
-        """Delete what only this image, just taken out of the index, had; under the lock."""
-        images = self.images()
-        report = []
-        if not any(other.id == image.id for other in images):
-            report.append(f"Deleted: {image.id}")
-        kept = self._blobs_of(images)
-        for digest in [image.manifest_digest, image.id, *(la["digest"] for la in image.manifest["layers"])]:
-            if digest not in kept and os.path.exists(self.blob_path(digest)):
-                os.unlink(self.blob_path(digest))
-        layers_kept = {diff_id for other in images for diff_id in other.diff_ids}
-        for diff_id in image.diff_ids:
-            if (
-                diff_id not in layers_kept
-                and diff_id not in keep
-                and os.path.exists(self._layer_path(diff_id))
-            ):
-                self._remove_layer(diff_id)
-                report.append(f"Deleted: {diff_id}")
-        return report
+    def remove_damaged(self, name: str) -> Removed:
+        """Remove entries of this name, or digest, from the index, whatever they lead to; NotFound without any."""
+        with self.locked():
+            document = index.read_index(self.index_path)
+            called = [each for each in document["manifests"] if _is_called(each, name)]
+            leaving = [each for each in called if self._is_damaged(each)]
+            if not leaving:
+                raise NotFound(f"no such image: {name}")
+            known = [each.familiar for each in map(name_of, leaving) if each]
+            freed = sum(self._drop_entries(document, leaving).values())
+            return Removed([f"Untagged: {each}" for each in known] or [f"Deleted: {name}"], freed)
 
-    # ------------------------------------------------------------ layers
-
-    def _layer_path(self, diff_id: str) -> str:
-        return os.path.join(self.layers_path, diff_id.removeprefix("sha256:"))
-
-    def layer_directories(self, image: Image) -> list[str]:
-        """The directories of an image's layers for an overlay, the highest first; unpacked if they are not."""
-        for diff_id, descriptor in zip(image.diff_ids, image.manifest["layers"], strict=True):
-            if not os.path.exists(self._layer_path(diff_id)):
-                self._unpack(diff_id, descriptor)
-        return self.layer_paths(image.diff_ids)
-
-    def layer_paths(self, diff_ids: list[str]) -> list[str]:
-        """The directories that these layers, lowest first, are unpacked in; for an overlay, the highest first."""
-        return [os.path.join(self._layer_path(diff_id), "diff") for diff_id in reversed(diff_ids)]
-
-    def layer_size(self, diff_id: str) -> int:
-        """Bytes of file content in a layer; 0 when it was never unpacked."""
+    def _is_damaged(self, descriptor: Descriptor) -> bool:
         try:
-            return int(read_json(os.path.join(self._layer_path(diff_id), "layer.json"))["size"])
-        except FileNotFoundError:
-            return 0
+            self._image(descriptor)
+        except IntegrityError:
+            return True
+        return False
 
-    def _unpack(self, diff_id: str, descriptor: dict[str, Any]) -> None:
-        """Unpack a layer and check that it is what its diff id promises; two at once do no harm."""
-        from minicontainer.images import compression, layers
+    def delete_orphans(self, before: int) -> int:
+        """Delete what nobody needs and what came before a moment (nanoseconds); returns the bytes."""
+        with self.locked():
+            orphans = {d for d, path in self.contents() if os.stat(path).st_mtime_ns < before}
+            return sum(self.delete_unneeded(orphans).values())
 
-        temporary, claim = self._claim(self.layers_path)
-        try:
-            os.mkdir(os.path.join(temporary, "diff"))
-            os.chmod(os.path.join(temporary, "diff"), 0o755)  # of a layer that does not say; no umask counts
-            with compression.Reader(self.blob_path(descriptor["digest"])) as stream:
-                applied = layers.apply(stream, os.path.join(temporary, "diff"))
-                got = stream.finish()
-            if got != diff_id:
-                raise IntegrityError(f"layer {descriptor['digest']} unpacks to {got}, not to {diff_id}")
-            write_json(os.path.join(temporary, "layer.json"), {"diff_id": diff_id, "size": applied.size})
-            os.rename(temporary, self._layer_path(diff_id))
-        except FileExistsError:
-            pass  # another process was faster
-        except OSError as error:
-            if not os.path.exists(self._layer_path(diff_id)):
-                raise error
-        finally:
-            remove_tree(temporary)
-            os.close(claim)
-
-    def _remove_layer(self, diff_id: str) -> None:
-        """Move it out of sight first: a layer is there whole or not at all."""
-        trash = os.path.join(self.layers_path, f".{os.urandom(8).hex()}")
-        os.rename(self._layer_path(diff_id), trash)
-        remove_tree(trash)
+    def _drop_entries(self, document: dict[str, Any], leaving: list[Descriptor]) -> dict[str, int]:
+        """Take entries out of the index, and delete what only they needed; under the lock."""
+        self.doom(index.reachable(self.blob_path, leaving))
+        document["manifests"] = [each for each in document["manifests"] if each not in leaving]
+        write_json(self.index_path, document)
+        return self.sweep_locked()
 
 
-def _take_name(index: dict[str, Any], name: str) -> None:
+class Removed:
+    """What a removal did: lines as Docker prints them, and the bytes of blobs and layers that are gone."""
+
+    def __init__(self, lines: list[str], freed: int = 0) -> None:
+        self.lines = lines
+        self.freed = freed
+
+
+def name_of(descriptor: Descriptor) -> Reference | None:
+    """The name that an entry of the index gives; None without one, or when it is no reference."""
+    text = (descriptor.get("annotations") or {}).get(REF_NAME)
+    try:
+        return Reference.parse(text) if text and isinstance(text, str) else None
+    except InvalidArgument:  # another tool's own: a path with upper case letters
+        return None
+
+
+def _answers_to(descriptor: Descriptor, wanted: Reference) -> bool:
+    """Whether somebody who asks for ``wanted`` means this entry."""
+    have = name_of(descriptor)
+    if have is None or have.repository != wanted.repository:
+        return False
+    if wanted.digest and descriptor["digest"] != wanted.digest:
+        return False
+    return not wanted.tag or have.tag == wanted.tag
+
+
+def _is_called(descriptor: Descriptor, name: str) -> bool:
+    if is_digest(name):
+        return bool(descriptor["digest"] == name)
+    return _answers_to(descriptor, Reference.parse(name))
+
+
+def _is_image(document: dict[str, Any]) -> bool:
+    """Whether a document is an image's manifest; others have signatures, charts and what not."""
+    if not index.is_manifest(document):
+        return False
+    kind = document["config"].get("mediaType", CONFIG)
+    return kind in (CONFIG, "application/vnd.docker.container.image.v1+json")
+
+
+def _renamed(descriptor: Descriptor, name: Reference | None) -> Descriptor:
+    """A copy of an entry under another name, or none, with all else that other tools have written about it."""
+    annotations = {k: v for k, v in (descriptor.get("annotations") or {}).items() if k != REF_NAME}
+    if name:
+        annotations[REF_NAME] = str(name)
+    copy = {key: value for key, value in descriptor.items() if key != "annotations"}
+    return {**copy, "annotations": annotations} if annotations else copy
+
+
+def _take_name(entries: list[Descriptor], name: Reference) -> None:
     """Take a name off the image that has it; the image stays, without a name if it was its last."""
-    for descriptor in index["manifests"]:
-        if descriptor.get("annotations", {}).get(REF_NAME) == name:
-            del descriptor["annotations"][REF_NAME]
-    for descriptor in [d for d in index["manifests"] if not d.get("annotations", {}).get(REF_NAME)]:
-        if sum(d["digest"] == descriptor["digest"] for d in index["manifests"]) > 1:
-            index["manifests"].remove(descriptor)
-
-
-def _drop_nameless(index: dict[str, Any], digest: str) -> None:
-    """An image with a name needs no entry without one."""
-    index["manifests"] = [
-        d for d in index["manifests"] if d["digest"] != digest or d.get("annotations", {}).get(REF_NAME)
-    ]
+    having = [each for each in entries if name_of(each) == name]
+    entries[:] = [each for each in entries if each not in having]
+    for descriptor in having:
+        if all(each["digest"] != descriptor["digest"] for each in entries):
+            entries.append(_renamed(descriptor, None))

@@ -6,6 +6,7 @@ from minicontainer.kernel.libc import check, libc
 
 # include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
+CLONE_FS = 0x00000200  # no namespace, but in the way of one: root and working directory, shared by threads
 CLONE_NEWNS = 0x00020000  # the mount namespace came first, hence the name without a word for it
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
