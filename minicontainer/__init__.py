@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         import_image,
         list_containers,
         list_images,
+        pull,
+        push,
         run,
     )
     from minicontainer.engine.container import Container
@@ -47,6 +49,8 @@ __all__ = [
     "import_image",
     "list_containers",
     "list_images",
+    "pull",
+    "push",
     "run",
 ]
 
@@ -59,7 +63,7 @@ _HOMES = {
     "Image": "images.store",
     "Options": "engine.options",
     **dict.fromkeys(
-        ("Output", "ProgramError", "default_engine", "import_image", "list_containers", "list_images", "run"),
+        ("Output ProgramError default_engine import_image list_containers list_images pull push run").split(),
         "engine.api",
     ),
 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 DOCKER = "/usr/bin/docker"
+DOCKER_IMAGE = f"minicontainer-tests-{os.getpid()}"  #: the image alpine of the tests, in Docker
 
 
 def pytest_report_header() -> str:
@@ -68,7 +69,7 @@ def root(rootfs_archive: str) -> Iterator[str]:
 
 @pytest.fixture
 def engine(root: str) -> Iterator[Engine]:
-    """The tests' engine, as a program uses it; containers that a test leaves are removed after it."""
+    """The tests' engine, as a program uses it; containers that a test leaves are removed after it, and volumes."""
     from minicontainer.engine.engine import Engine
     from minicontainer.errors import NotFound
 
@@ -79,7 +80,9 @@ def engine(root: str) -> Iterator[Engine]:
     for container in engine.containers(all=True):
         if container.id not in before:
             with contextlib.suppress(NotFound):  # one of --rm, which has ended just now
-                container.remove(force=True)
+                container.remove(force=True, volumes=True)
+    for volume in engine.volumes.all():
+        engine.volumes.remove(volume.name)
 
 
 class Cli:
@@ -159,11 +162,11 @@ def has_docker() -> bool:
 
 @pytest.fixture(scope="session")
 def docker(rootfs_archive: str):
-    """Run the real docker on an image ``minicontainer-tests`` of the same tree; skips when there is none."""
+    """Run the real docker on an image of the same tree, DOCKER_IMAGE; skips when there is none."""
     if not has_docker():
         pytest.skip("docker is not installed, or its engine does not run")
     subprocess.run(
-        [DOCKER, "import", "-c", 'CMD ["/bin/sh"]', rootfs_archive, "minicontainer-tests"],
+        [DOCKER, "import", "-c", 'CMD ["/bin/sh"]', rootfs_archive, DOCKER_IMAGE],
         check=True,
         capture_output=True,
     )
@@ -182,4 +185,4 @@ def docker(rootfs_archive: str):
         )
 
     yield run
-    subprocess.run([DOCKER, "rmi", "-f", "minicontainer-tests"], check=False, capture_output=True)
+    subprocess.run([DOCKER, "rmi", "-f", DOCKER_IMAGE], check=False, capture_output=True)

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import Cli
+from conftest import DOCKER_IMAGE, Cli
 
 PARENT = "mc-test-refusals"  # a parent cgroup of this module's own: others make containers at the same time
 AS_NOBODY = (
@@ -442,7 +442,7 @@ def both(cli: Cli, docker: Docker, line: str, name: str) -> tuple[bool, str]:
     words = shlex.split(line.replace("BOX", name))
     ours = cli(*[word.replace("IMAGE", "alpine") for word in words], code=None)
     network = ["--network", "none"] if words[0] in ("run", "create") and len(words) > 1 else []
-    theirs = docker(words[0], *network, *[word.replace("IMAGE", "minicontainer-tests") for word in words[1:]])
+    theirs = docker(words[0], *network, *[word.replace("IMAGE", DOCKER_IMAGE) for word in words[1:]])
     agree = (ours.returncode, same(ours.stdout)) == (theirs.returncode, same(theirs.stdout))
     return agree, f"{line}\n  ours:   {ours}\n  Docker: {theirs}"
 

@@ -41,7 +41,10 @@ OFFERED = {
     "--debug rm i": {"idle"},
     "--root /nonexistent rm ": set(),
     "cp we": {"web:"},
-    "inspect --type ": {"container", "image"},
+    "inspect --type ": {"container", "image", "volume"},
+    "volume rm d": {"data"},
+    "volume l": {"list", "ls"},
+    "system p": {"prune"},
     "image inspect alp": {"alpine", "alpine:latest"},
     "import /etc/hostn": {"/etc/hostname"},
 }
@@ -57,6 +60,7 @@ def engine(rootfs_archive):
     engine = Engine(path)
     cli = Cli(path)
     cli("import", rootfs_archive, "alpine")
+    cli("volume", "create", "data")
     cli("run", "-d", "--name", "web", "alpine", "sleep", "1000")
     cli("create", "--name", "idle", "alpine", "true")
     yield engine
@@ -208,7 +212,7 @@ def test_names_are_found_without_privileges(engine):
     os.close(write)
     os.waitpid(child, 0)
     with open(read) as file:
-        assert file.read() == repr([["idle", "web"], ["web"], ["alpine", "alpine:latest"]])
+        assert file.read() == repr([["idle", "web"], ["web"], ["alpine", "alpine:latest"], ["data"]])
 
 
 def test_what_it_cannot_do_it_says(cli):

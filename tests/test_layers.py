@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tarfile
+import time
 
 import pytest
+from trees import describe, make_everything
 
 from minicontainer.errors import InvalidArgument
 from minicontainer.images import attributes, layers
+from minicontainer.images.entries import Entry
+from minicontainer.images.headers import REGULAR
 
 FILE, LINK, SYMLINK, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
-CAPABILITY = bytes.fromhex(
-    "0100000200200000000000000000000000000000"
-)  # cap_net_raw+ep, as setcap(8) writes it
 
 
 def entry(name: str, kind: bytes = FILE, data: bytes = b"", pax: dict[str, str] | None = None, **fields):
@@ -63,98 +66,25 @@ def unpack(root, *entries, **how):
 # -- what comes through --
 
 
-def describe(top: str) -> dict[bytes, tuple]:
-    """All that a tree consists of: names and kinds, owners, modes, times, contents, attributes, hard links."""
-    found, first = {}, {}
-    for directory, names, files in os.walk(os.fsencode(top)):
-        for name in (b".", *names, *files):
-            path = os.path.join(directory, name)
-            status = os.lstat(path)
-            where = os.path.relpath(path, os.fsencode(top))
-            kind = stat.S_IFMT(status.st_mode)
-            content: object = None
-            if kind == stat.S_IFREG:
-                with open(path, "rb") as file:
-                    content = file.read()
-            elif kind == stat.S_IFLNK:
-                content = os.readlink(path)
-            elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-                content = status.st_rdev
-            xattrs = {
-                key: os.getxattr(path, key, follow_symlinks=False)
-                for key in os.listxattr(path, follow_symlinks=False)
-            }
-            twin = first.setdefault(status.st_ino, where) if kind != stat.S_IFDIR else where
-            found[where] = (
-                oct(status.st_mode),
-                status.st_uid,
-                status.st_gid,
-                status.st_mtime_ns,
-                content,
-                xattrs,
-                twin,
-            )
-    return found
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A tree with everything in it that a tree can have."""
     top = tmp_path_factory.mktemp("layer") / "tree"
-    (top / "usr/bin").mkdir(parents=True)
-    (top / "usr/bin/tool").write_bytes(os.urandom(100_000))
-    os.link(top / "usr/bin/tool", top / "usr/bin/same-tool")
-    (top / "absolute").symlink_to("/etc/passwd")
-    (top / "usr/relative").symlink_to("../absolute")
-    (top / "dangling").symlink_to("no/where")
-    os.link(top / "dangling", top / "same-dangling", follow_symlinks=False)
-    os.mkfifo(top / "fifo", 0o620)
-    os.mknod(top / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.mknod(top / "disk", stat.S_IFBLK | 0o660, os.makedev(7, 300))
-    (top / "empty").touch()
-    (top / ("n" * 255)).write_text("long name")
-    deep = top
-    for number in range(12):
-        deep = deep / f"{number:02}-{'d' * 40}"
-    deep.mkdir(parents=True)
-    (deep / "at the end").write_text("of a path of five hundred bytes")
-    with open(os.path.join(os.fsencode(top), b"not \xff\xfe utf-8"), "wb") as file:
-        file.write(b"content")
-    os.symlink(b"to \xff", os.path.join(os.fsencode(top), b"link \xfe"))
-    (top / "with space\nand newline").touch()
-    with open(top / "sparse", "wb") as file:
-        file.write(b"begin")
-        file.truncate(3 << 20)
-        file.seek(2 << 20)
-        file.write(b"middle")
-    for name, mode, uid, gid in (
-        ("usr/bin/tool", 0o4755, 0, 5),
-        ("empty", 0o2600, 1000, 100),
-        ("usr", 0o1777, 7, 8),
-        ("fifo", 0o620, 3, 4),
-        ("dangling", None, 123456, 9),
-    ):
-        os.lchown(top / name, uid, gid)
-        if mode is not None:
-            os.chmod(top / name, mode)
-    os.setxattr(top / "usr/bin/tool", "security.capability", CAPABILITY)
-    os.setxattr(top / "usr", "user.note", b"of a directory\x00\xff")
-    os.setxattr(top / "dangling", "trusted.note", b"of a symlink", follow_symlinks=False)
-    for name, when in (
-        ("empty", 1_700_000_000_123_456_789),
-        ("usr", 1_000_000_001),
-        ("dangling", -5_250_000_000),
-    ):
-        os.utime(top / name, ns=(when, when), follow_symlinks=False)
+    make_everything(top)
     return str(top)
 
 
-@pytest.mark.parametrize("kind", ["gnu", "posix", "posix-sparse"])
+@pytest.mark.parametrize(
+    "kind", ["gnu", "gnu-sparse", "posix", "posix-sparse", "posix-sparse-0.0", "posix-sparse-0.1"]
+)
 def test_tree_that_gnu_tar_packed_comes_out_whole(root, tree, kind):
     if not shutil.which("tar"):
         pytest.skip("needs GNU tar")
-    words = [f"--format={kind.partition('-')[0]}", *(["--sparse"] if kind.endswith("sparse") else [])]
-    if kind != "gnu":
+    form, _, sparse = kind.partition("-")
+    words = [f"--format={form}"]
+    if sparse:
+        words += ["--sparse", *([f"--sparse-version={sparse[7:]}"] if form == "posix" and sparse[7:] else [])]
+    if form != "gnu":
         words += ["--xattrs", "--xattrs-include=*"]
     packed = root.parent / "root" / "packed.tar"
     subprocess.run(["tar", *words, "--numeric-owner", "-cf", packed, "-C", tree, "."], check=True)
@@ -163,7 +93,7 @@ def test_tree_that_gnu_tar_packed_comes_out_whole(root, tree, kind):
     with open(packed, "rb") as stream:
         applied = layers.apply(stream, str(target))
     expected, got = describe(tree), describe(str(target))
-    if kind == "gnu":  # has whole seconds, and neither attributes nor times before 1970
+    if form == "gnu":  # has whole seconds, and neither attributes nor times before 1970
         for found in (expected, got):
             for name, each in found.items():
                 found[name] = (
@@ -177,6 +107,7 @@ def test_tree_that_gnu_tar_packed_comes_out_whole(root, tree, kind):
     for name in expected:
         assert got[name] == expected[name], name
     assert applied.entries == len(expected)
+    assert (target / "sparse").stat().st_blocks * 512 < 1 << 20, "its holes were written"
     packed.unlink()
 
 
@@ -308,6 +239,14 @@ def test_archive_that_is_no_layer_turns_no_file_into_a_directory(root):
 # -- hostile archives: refused, and nothing outside is touched (see the fixture ``root``) --
 
 CANARY = "../canary"
+
+
+def sparse(numbers: str, size: int, data: bytes, name: str = "f"):
+    """A file with a map of where its data goes, which may be a lie."""
+    pax = {"GNU.sparse.map": numbers, "GNU.sparse.size": str(size), "GNU.sparse.name": name}
+    return entry("f", data=data, pax=pax)
+
+
 HOSTILE = {
     "a parent": lambda outside: [entry(CANARY, data=b"x")],
     "a parent further down": lambda outside: [entry("a/b/../../../canary", data=b"x")],
@@ -358,17 +297,46 @@ HOSTILE = {
     "an owner that cannot be": lambda outside: [entry("f", pax={"uid": "9" * 20})],
     "a negative owner": lambda outside: [entry("f", pax={"gid": "-7"})],
     "an unknown kind": lambda outside: [entry("f", b"Z")],
+    "a root that is a file": lambda outside: [entry("./", data=b"x")],
+    "a device that is the kernel's whiteout": lambda outside: [entry("f", tarfile.CHRTYPE)],
+    "a file capability that is none": lambda outside: [
+        entry("f", pax={"SCHILY.xattr.security.capability": "x"})
+    ],
+    "an attribute of no kind": lambda outside: [entry("f", pax={"SCHILY.xattr.nonsense": "x"})],
+    "an attribute that is too large": lambda outside: [entry("f", pax={"SCHILY.xattr.user.x": "x" * 70_000})],
+    "a path that is too long": lambda outside: [entry("/".join(["d" * 200] * 30))],
+    "a hard link to itself": lambda outside: [entry("f", LINK, linkname="f")],
+    "a size that is no number": lambda outside: [entry("f", pax={"size": "1e3"})],
+    "a negative size": lambda outside: [entry("f", pax={"size": "-1"})],
+    "the owner nobody changes": lambda outside: [entry("f", pax={"uid": str((1 << 32) - 1)})],
+    "a sparse map without a size": lambda outside: [entry("f", data=b"x", pax={"GNU.sparse.map": "0,1"})],
+    "a sparse map that overlaps": lambda outside: [sparse("0,2,1,2", 10, b"1234")],
+    "a sparse map that goes backwards": lambda outside: [sparse("4,2,0,2", 10, b"1234")],
+    "a sparse map beyond the end": lambda outside: [sparse("0,2,9,2", 10, b"1234")],
+    "a sparse map of more than there is": lambda outside: [sparse("0,600", 1000, b"1234")],
+    "a sparse map of less than there is": lambda outside: [sparse("0,2", 10, b"1234")],
+    "half a sparse map": lambda outside: [sparse("0,2,4", 10, b"12")],
+    "a sparse map of a negative size": lambda outside: [sparse("0,-2", 10, b"")],
+    "a sparse map without an end": lambda outside: [
+        entry("f", data=b"9\n" * 256, pax={"GNU.sparse.major": "1", "GNU.sparse.realsize": "9"})
+    ],
+    "a sparse file that leaves": lambda outside: [
+        sparse("0,2", 10, b"12", name=f"{outside}/canary"),
+    ],
+    "a path for all": lambda outside: [entry("pax", tarfile.XGLTYPE, data=b"16 path=canary\n\n"[:16])],
 }
+LAYERS_ONLY = {"a whiteout as a directory": lambda outside: [entry("a/.wh.b/c")]}
 
 
-HOW = [(name, True) for name in HOSTILE] + [(name, False) for name in HOSTILE if "whiteout" not in name]
+HOW = [(name, True) for name in HOSTILE | LAYERS_ONLY]
+HOW += [(name, False) for name in HOSTILE if "whiteout" not in name or "device" in name]
 
 
 @pytest.mark.parametrize(
     ("name", "whiteouts"), HOW, ids=[f"{name}-{'layer' if w else 'copy'}" for name, w in HOW]
 )
 def test_hostile_entry_is_refused_naming_it(root, name, whiteouts):
-    entries = HOSTILE[name](str(root.parent))
+    entries = (HOSTILE | LAYERS_ONLY)[name](str(root.parent))
     with pytest.raises(InvalidArgument) as refusal:
         unpack(root, *entries, whiteouts=whiteouts)
     assert "entry '" in str(refusal.value) or "hard link '" in str(refusal.value), refusal.value
@@ -407,9 +375,11 @@ def test_symlink_that_is_there_already_is_replaced_and_not_followed(root):
     assert (root / "f").read_bytes() == b"new" and not (root / "f").is_symlink()
 
 
-def test_file_that_a_container_swaps_for_a_symlink_meanwhile_takes_no_mode_outside(root):
+@pytest.mark.parametrize("kind", [FILE, tarfile.FIFOTYPE], ids=["file", "fifo"])
+def test_file_that_a_container_swaps_for_a_symlink_meanwhile_takes_no_mode_outside(root, kind):
     """While an archive is copied into a running container, its processes go on."""
     canary, place = bytes(root.parent / "canary"), bytes(root / "f")
+    (root / "f").touch()
     pid = os.fork()
     if pid == 0:
         while True:
@@ -418,24 +388,26 @@ def test_file_that_a_container_swaps_for_a_symlink_meanwhile_takes_no_mode_outsi
                 os.symlink(canary, place)
             except OSError:
                 pass
-    refused = 0
+    swapped = 0
     try:
-        for _ in range(300):
-            try:
-                unpack(root, entry("f", mode=0o4777, uid=1000), whiteouts=False)
-            except (InvalidArgument, OSError):
-                refused += 1
+        while not os.path.islink(place):
+            time.sleep(0.001)
+        deadline = time.monotonic() + 5
+        while swapped < 20 and time.monotonic() < deadline:
+            swapped += os.path.islink(place)
+            with contextlib.suppress(InvalidArgument, OSError):
+                unpack(root, entry("f", kind, mode=0o4777, uid=1000), whiteouts=False)
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-    assert refused, "the race was never seen"
+    assert swapped > 2, "the race was never seen"
 
 
 def test_attributes_are_not_set_through_a_symlink_that_has_taken_a_files_place(root):
     (root / "f").symlink_to(root.parent / "canary")
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
     with pytest.raises(InvalidArgument, match="entry 'f' was replaced while it was made; refused"):
-        attributes.set_at(fd, "f", entry("f", mode=0o4777, uid=1000)[0])
+        attributes.set_at(fd, "f", Entry("f", REGULAR, 0o4777))
     os.close(fd)
 
 
@@ -487,6 +459,109 @@ def test_entry_of_a_negative_size_is_refused(root):
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * 32)
     with pytest.raises(InvalidArgument, match="size of -512; refused"):
         layers.apply(io.BytesIO(bytes(header) + bytes(10240)), str(root))
+
+
+def block(name: bytes, kind: bytes, size: int = 0, **raw: bytes) -> bytearray:
+    """A header as it is on tape, with some bytes of it as they should not be: ``at_124=b"zz"``."""
+    header = tarfile.TarInfo(name.decode())
+    header.type, header.size = kind, size
+    raw_block = bytearray(header.tobuf(tarfile.USTAR_FORMAT))
+    for where, what in raw.items():
+        start = int(where.removeprefix("at_"))
+        raw_block[start : start + len(what)] = what
+    raw_block[148:156] = b"%06o\0 " % (sum(raw_block[:148]) + sum(raw_block[156:]) + 8 * 32)
+    return raw_block
+
+
+def filled(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+END = bytes(1024)
+RAW = {
+    "a record without an equals sign": block(b"x", b"x", 7) + filled(b"7 path\n") + block(b"f", b"0") + END,
+    "a record longer than its header": block(b"x", b"x", 9) + filled(b"99 path=\n") + block(b"f", b"0") + END,
+    "a record of no length": block(b"x", b"x", 9) + filled(b"0 path=a\n") + block(b"f", b"0") + END,
+    "a record that does not end": block(b"x", b"x", 9) + filled(b"9 path=ab") + block(b"f", b"0") + END,
+    "a length that is none": block(b"x", b"x", 9) + filled(b"-9 path=a") + block(b"f", b"0") + END,
+    "headers without an end": (block(b"x", b"x", 10) + filled(b"10 path=a\n")) * 100
+    + block(b"f", b"0")
+    + END,
+    "a header about nothing": block(b"x", b"x", 10) + filled(b"10 path=a\n") + END,
+    "something behind the end": block(b"f", b"0") + bytes(512) + block(b"hidden", b"0") + END,
+    "a size in letters": block(b"f", b"0", at_124=b"zz") + END,
+    "a size with a nine": block(b"f", b"0", at_124=b"00000000009\0") + END,
+    "a device that cannot be": block(b"f", b"3", at_329=b"\x80\xff\xff\xff\xff\xff\xff\xff") + END,
+    "an owner of ninety bits": block(b"f", b"0", at_108=b"\x80\xff\xff\xff\xff\xff\xff\xff") + END,
+    "a sparse file of a million maps": block(b"f", b"S", at_482=b"\1") + b"\1" * 512 * 20_000 + END,
+    "a sparse file of sizes below zero": block(b"f", b"S", at_386=b"\xff" * 12) + END,
+    "a sparse file without its map": block(b"f", b"S", at_482=b"\1") + END[:100],
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_hostile_bytes_are_refused(root, name):
+    with pytest.raises(InvalidArgument, match=r"refused|not a tar archive, or a damaged one"):
+        layers.apply(io.BytesIO(bytes(RAW[name])), str(root))
+    assert os.listdir(root) in ([], ["f"])
+
+
+def test_sparse_file_may_not_be_larger_than_a_layer(root):
+    with pytest.raises(
+        InvalidArgument, match="the layer is too large: at 'f' it has 1152921504606846976 bytes"
+    ):
+        unpack(root, sparse("0,2", 1 << 60, b"12"))
+    assert os.listdir(root) == []
+
+
+def test_layer_may_not_have_more_entries_than_the_limit(root, monkeypatch):
+    monkeypatch.setattr(layers, "MOST_ENTRIES", 3)
+    with pytest.raises(InvalidArgument, match="the layer is too large: at 'd' it has 0 bytes in 4 entries"):
+        unpack(root, entry("a"), entry("b"), entry("c"), entry("d"))
+
+
+def test_tree_that_is_deeper_than_the_stack_is_made(root):
+    """Twelve hundred directories: neither a descriptor nor a call on the stack for each."""
+    path = "/".join("d" * 1200)
+    unpack(root, entry(f"{path}/f", data=b"deep"))
+    unpack(root, entry("d", DIRECTORY), *(entry(path[: 2 * n + 1], DIRECTORY) for n in range(1, 1200)))
+    shutil.rmtree(root / "d") if sys.version_info >= (3, 13) else subprocess.run(
+        ["rm", "-r", root / "d"], check=True
+    )
+
+
+def test_attribute_with_an_equals_sign_in_its_name_is_the_one_that_gnu_tar_wrote(root):
+    (root / "f").touch()
+    os.setxattr(root / "f", "user.a=b%3D", b"value")
+    words = [
+        "tar",
+        "--format=posix",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-cf",
+        root / "packed",
+        "-C",
+        root,
+        "f",
+    ]
+    subprocess.run(words, check=True)
+    (root / "f").unlink()
+    with open(root / "packed", "rb") as stream:
+        layers.apply(stream, str(root))
+    assert os.getxattr(root / "f", "user.a=b%3D") == b"value"
+
+
+def test_labels_of_a_hosts_policy_are_left_out(root):
+    unpack(root, entry("f", pax={"SCHILY.xattr.security.selinux": "label", "SCHILY.xattr.user.a": "b"}))
+    assert "security.selinux" not in os.listxattr(root / "f") and os.getxattr(root / "f", "user.a") == b"b"
+
+
+def test_comment_for_all_entries_is_no_harm(root):
+    """git archive begins with one."""
+    content = b"19 comment=abcdefg\n"
+    packed = block(b"pax_global_header", b"g", len(content)) + filled(content) + block(b"f", b"0") + END
+    layers.apply(io.BytesIO(bytes(packed)), str(root))
+    assert os.listdir(root) == ["f"]
 
 
 # -- damaged archives --

@@ -256,7 +256,7 @@ def attempt(action) -> None:
 def test_removing_and_starting_at_once_comes_to_one_end(engine, round_) -> None:
     """Whatever the order, afterwards the container is either there and well or not there at all."""
     container = engine.create("alpine", ["sleep", "1000"])
-    container.commit()
+    container.settle()
     acts = [lambda: engine.find(container.id).start(), lambda: engine.find(container.id).remove(force=True)]
     threads = [threading.Thread(target=attempt, args=(act,)) for act in acts * 2]
     for thread in threads:

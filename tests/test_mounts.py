@@ -149,7 +149,7 @@ def test_working_directory_cannot_be_a_directory_of_the_host(bundle):
             if not os.path.exists(f"/proc/self/fd/{number}"):  # or it would be one of the test's own
                 os.dup2(os.open("/", os.O_RDONLY), number, inheritable=True)
 
-    said = r"cannot (make|change to) the working directory /proc/self/fd/|/proc/self/fd/\d+ leads through the symlink"
+    said = r"cannot (make|change to) the working directory /proc/self/fd/|/proc/self/fd/\d+ leads through"
     for number in (*range(3, 12), 20, 25):
         with pytest.raises(Error, match=said):
             bundle.start("ls", before=open_root, cwd=f"/proc/self/fd/{number}")

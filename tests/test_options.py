@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from conftest import DOCKER_IMAGE
 
 from minicontainer import Options
 from minicontainer.engine import names, signals
@@ -168,9 +169,7 @@ def test_docker_reads_the_same_env_file(
 ) -> None:
     path = tmp_path / "vars"
     path.write_bytes(FILE.encode())
-    made = docker(
-        "create", "--network", "none", "--env-file", path, "minicontainer-tests", "true"
-    ).stdout.strip()
+    made = docker("create", "--network", "none", "--env-file", path, DOCKER_IMAGE, "true").stdout.strip()
     said = docker("inspect", "-f", "{{json .Config.Env}}", made).stdout
     docker("rm", made)
     assert json.loads(said) == reading.environment(Options(env_file=[str(path)]))

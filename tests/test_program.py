@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from conftest import DOCKER_IMAGE
 
 from minicontainer.errors import CommandNotExecutable, CommandNotFound, Error
 
@@ -60,7 +61,7 @@ def test_command_that_cannot_be_run_is_named_with_the_reason(bundle, argv, error
 def test_exit_codes_are_dockers(bundle, docker, command):
     with pytest.raises((CommandNotFound, CommandNotExecutable)) as refusal:
         bundle.start(command)
-    assert docker("run", "--rm", "--network", "none", "minicontainer-tests", command).returncode == (
+    assert docker("run", "--rm", "--network", "none", DOCKER_IMAGE, command).returncode == (
         refusal.value.exit_code
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ["scripts/start", "scripts/test", "scripts/lib.sh", ".ci/run"]
-CALLED_OTHERWISE = {"graphviz": "python-graphviz"}  # by conda-forge
+CALLED_OTHERWISE = {"graphviz": "python-graphviz", "isal": "python-isal"}  # by conda-forge
 # In environment.yml for conda alone: the interpreter, pip, and a program that Debian packages too.
 FOR_CONDA = {"python", "pip", "graphviz"}
 

@@ -22,45 +22,101 @@ if TYPE_CHECKING:
 # command -> (module of minicontainer.cli.commands, what it does, in a line)
 COMMANDS = {
     "attach": ("session", "Attach local standard input, output, and error streams to a running container"),
+    "commit": ("layers", "Create a new image from a container's changes"),
     "completion": ("shell", "Print the completion script for bash, zsh or fish"),
     "cp": ("files", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "Create a new container"),
+    "diff": ("layers", "Inspect changes to files or directories on a container's filesystem"),
     "doctor": ("system", "Say what this host can and cannot do, and how to mend it"),
+    "events": ("housekeeping", "Get real time events"),
     "exec": ("session", "Run a command in a running container"),
+    "export": ("layers", "Export a container's filesystem as a tar archive"),
+    "history": ("images", "Show the history of an image"),
     "images": ("images", "List images"),
     "import": ("images", "Import the contents from a tarball to create a filesystem image"),
     "info": ("system", "Display system-wide information"),
     "inspect": ("inspect", "Return low-level information on containers and images"),
     "kill": ("lifecycle", "Kill one or more running containers"),
+    "login": ("registry", "Log in to a registry"),
+    "logout": ("registry", "Log out from a registry"),
+    "load": ("image_files", "Load an image from a tar archive or STDIN"),
     "logs": ("logs", "Fetch the logs of a container"),
     "nsenter": ("session", "Run a command in some namespaces of a running container"),
     "pause": ("lifecycle", "Pause all processes within one or more containers"),
     "ps": ("listing", "List containers"),
+    "pull": ("registry", "Pull an image or a repository from a registry"),
+    "push": ("registry", "Push an image or a repository to a registry"),
     "rename": ("lifecycle", "Rename a container"),
     "restart": ("lifecycle", "Restart one or more containers"),
     "rm": ("lifecycle", "Remove one or more containers"),
     "rmi": ("images", "Remove one or more images"),
     "run": ("run", "Run a command in a new container"),
+    "search": ("registry", "Search Docker Hub for images"),
+    "save": ("image_files", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
     "start": ("session", "Start one or more stopped containers"),
     "stats": ("listing", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("lifecycle", "Stop one or more running containers"),
+    "tag": ("images", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("listing", "Display the running processes of a container"),
     "unpause": ("lifecycle", "Unpause all processes within one or more containers"),
     "update": ("lifecycle", "Update configuration of one or more containers"),
     "version": ("system", "Show the version information"),
     "wait": ("lifecycle", "Block until one or more containers stop, then print their exit codes"),
 }
+# Those that are only there in a group, by both words: "volume create".
+GROUPED = {
+    "container prune": ("housekeeping", "Remove all stopped containers"),
+    "image prune": ("images", "Remove unused images"),
+    "system check": ("image_files", "Verify every digest and every reference of the image store"),
+    "system df": ("housekeeping", "Show disk usage"),
+    "system prune": ("housekeeping", "Remove unused data"),
+    "volume create": ("volumes", "Create a volume"),
+    "volume inspect": ("volumes", "Display detailed information on one or more volumes"),
+    "volume ls": ("volumes", "List volumes"),
+    "volume prune": ("housekeeping", "Remove unused local volumes"),
+    "volume rm": ("volumes", "Remove one or more volumes"),
+}
 # Docker's longer way to say the same: "container ls" is "ps".
 GROUPS = {
     "container": {
         name: name
         for name in (
-            "attach cp create exec kill logs pause rename restart rm run start stats stop top unpause update wait"
+            "attach commit cp create diff exec export kill logs pause rename restart rm run start stats stop "
+            "top unpause update wait"
         ).split()
     }
-    | {"inspect": "container inspect", "ls": "ps", "list": "ps", "ps": "ps"},
-    "image": {"ls": "images", "list": "images", "import": "import", "inspect": "image inspect", "rm": "rmi"},
-    "system": {"info": "info"},
+    | {"inspect": "container inspect", "ls": "ps", "list": "ps", "prune": "container prune", "ps": "ps"},
+    "image": {
+        "ls": "images",
+        "list": "images",
+        "history": "history",
+        "import": "import",
+        "inspect": "image inspect",
+        "load": "load",
+        "prune": "image prune",
+        "pull": "pull",
+        "push": "push",
+        "rm": "rmi",
+        "remove": "rmi",
+        "save": "save",
+        "tag": "tag",
+    },
+    "system": {
+        "check": "system check",
+        "df": "system df",
+        "events": "events",
+        "info": "info",
+        "prune": "system prune",
+    },
+    "volume": {
+        "create": "volume create",
+        "inspect": "volume inspect",
+        "ls": "volume ls",
+        "list": "volume ls",
+        "prune": "volume prune",
+        "rm": "volume rm",
+        "remove": "volume rm",
+    },
 }
 GLOBAL_FLAGS = (
     Flag("", "root", STRING, "Where all state is kept", metavar="dir"),
@@ -161,14 +217,19 @@ def find(words: list[str]) -> tuple[str, list[str]]:
         if rest[0] not in group:
             raise UsageError(f"'{rest[0]}' is not a minicontainer {name} command", 1)
         name, rest = group[rest[0]], rest[1:]
-    if name.split()[-1] not in COMMANDS:
+    elif name not in COMMANDS:
         raise UsageError(f"'{name}' is not a minicontainer command", 1)
     return name, rest
 
 
+def about(name: str) -> tuple[str, str]:
+    """The module of a command, and what it does in a line; "container inspect" is a kind of "inspect"."""
+    return GROUPED.get(name) or COMMANDS[name.split()[-1]]
+
+
 def load(name: str) -> Command:
     """Import the module of a command and return it."""
-    module = COMMANDS[name.split()[-1]][0]
+    module = about(name)[0]
     imported = __import__(f"minicontainer.cli.commands.{module}", fromlist=["COMMANDS"])
     command: Command = imported.COMMANDS[name]
     return command
@@ -199,7 +260,7 @@ def group_overview(group: str) -> str:
     """What ``minicontainer container --help`` prints."""
     lines = [f"\nUsage:  minicontainer {group} COMMAND\n", "Commands:"]
     for name, command in GROUPS[group].items():
-        lines.append(f"  {name:<12}{COMMANDS[command.split()[-1]][1]}")
+        lines.append(f"  {name:<12}{about(command)[1]}")
     return "\n".join(lines) + "\n"
 
 

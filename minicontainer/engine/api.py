@@ -11,7 +11,7 @@ import shlex
 import socket
 import threading
 
-from minicontainer.engine import stream
+from minicontainer.engine import events, stream
 from minicontainer.engine.engine import Engine
 from minicontainer.engine.options import Options
 from minicontainer.engine.session import Session
@@ -177,11 +177,36 @@ def import_image(
 
     ``change`` holds Dockerfile instructions for its configuration, as ``['CMD ["/bin/sh"]']``.
     """
-    store = (engine or default_engine()).images
+    engine = engine or default_engine()
     with archive.open_source(source) as stream_:
-        return archive.import_tree(
-            store, stream_, Reference.parse(name), config=changes.apply({}, change), message=message
+        image = archive.import_tree(
+            engine.images, stream_, Reference.parse(name), config=changes.apply({}, change), message=message
         )
+    events.of_image(engine.root, "import", image)
+    return image
+
+
+def pull(name: str, *, platform: str = "", engine: Engine | None = None) -> Image:
+    """Bring an image from its registry into the store; ``platform`` is ``os/arch[/variant]``, this host's if empty.
+
+    :raises NotFound: when the registry has no such image, or none for the platform
+    :raises Error: when it does not answer, does not let us, or sends something else than it should
+    """
+    from minicontainer.engine import transfer  # of use to few programs, and it takes 100 ms
+
+    (pulled,) = transfer.pull(engine or default_engine(), Reference.parse(name), platform=platform)
+    return pulled.image
+
+
+def push(name: str, *, engine: Engine | None = None) -> str:
+    """Bring the image of this name to the registry in the name; returns the digest that it has there.
+
+    Raises as :func:`pull` does.
+    """
+    from minicontainer.engine import transfer
+
+    (pushed,) = transfer.push(engine or default_engine(), Reference.parse(name))
+    return pushed.digest
 
 
 def _words(argv: Sequence[str] | str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 
-from minicontainer.engine import limits, users
+from minicontainer.engine import limits, mount_list, users
 from minicontainer.engine.record import cgroup_path
 from minicontainer.errors import Error, InvalidArgument
 from minicontainer.kernel import capabilities
@@ -61,7 +61,7 @@ def config(
         "root": {"path": rootfs, "readonly": host["ReadonlyRootfs"]},
         "hostname": "" if host["UTSMode"] == "host" else document["Config"]["Hostname"],
         "domainname": document["Config"]["Domainname"],
-        "mounts": _mounts(document, files),
+        "mounts": mount_list.make(document, files),
         "annotations": {oci.INIT: "true"} if host["Init"] else {},
         "linux": {
             "namespaces": _namespaces(host, pid_of),
@@ -205,49 +205,6 @@ def _namespaces(host: dict[str, Any], pid_of: Callable[[str], int]) -> list[dict
     return result
 
 
-def _mounts(document: Document, files: str) -> list[dict[str, Any]]:
-    host = document["HostConfig"]
-    rw = "rw" if host["Privileged"] else "ro"
-    secure = ["nosuid", "noexec", "nodev"]
-    mounts = [
-        _mount("/proc", "proc", secure),
-        _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        _mount(
-            "/dev/pts",
-            "devpts",
-            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        _mount("/sys", "sysfs", [*secure, rw]),
-        _mount("/sys/fs/cgroup", "cgroup", [*secure, rw]),
-    ]
-    mounts += _ipc_mounts(host)
-    for name, path in (
-        ("resolv.conf", "/etc/resolv.conf"),
-        ("hostname", "/etc/hostname"),
-        ("hosts", "/etc/hosts"),
-    ):
-        mounts.append(_mount(path, "bind", ["rbind", "rprivate"], os.path.join(files, name)))
-    for path, given in host["Tmpfs"].items():
-        mounts.append(_mount(path, "tmpfs", [*secure, *(word for word in given.split(",") if word)]))
-    # What lies in another mount comes after it. Sorting by depth does that, and keeps the order otherwise.
-    return sorted(mounts, key=lambda mount: os.path.normpath(mount["destination"]).count("/"))
-
-
-def _mount(path: str, fstype: str, options: list[str], source: str = "") -> dict[str, Any]:
-    return {"destination": path, "type": fstype, "source": source or fstype, "options": options}
-
-
-def _ipc_mounts(host: dict[str, Any]) -> list[dict[str, Any]]:
-    """/dev/shm and /dev/mqueue: POSIX shared memory and queues are files, and belong to the ipc namespace."""
-    secure, mode = ["nosuid", "noexec", "nodev"], host["IpcMode"]
-    mqueue = _mount("/dev/mqueue", "mqueue", secure)  # of whichever ipc namespace it is mounted in
-    if mode == "none":
-        return [mqueue]
-    if mode == "host":
-        return [mqueue, _mount("/dev/shm", "bind", ["rbind", "rprivate"], "/dev/shm")]
-    return [mqueue, _mount("/dev/shm", "tmpfs", [*secure, "mode=1777", f"size={host['ShmSize']}"], "shm")]
-
-
 def _sysctls(host: dict[str, Any]) -> dict[str, str]:
     """Docker's two: anybody may use low ports and ping; then what was asked for."""
     sysctls = {}
@@ -290,6 +247,7 @@ def write_files(document: Document, directory: str) -> None:
     for name, text in contents.items():
         with open(os.path.join(directory, name), "w") as file:
             file.write(text)
+            os.fchmod(file.fileno(), 0o644)  # for all its users, whatever the caller's umask is
 
 
 def _read(path: str) -> str:

@@ -20,11 +20,14 @@ from minicontainer.files import write_json
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import IO, Any
 
     from minicontainer.engine.api import Output
     from minicontainer.engine.engine import Engine
     from minicontainer.engine.processes import Usage
+    from minicontainer.images.differences import Change
+    from minicontainer.images.image import Image
+    from minicontainer.images.reference import Reference
 
 __all__ = ["CREATED", "EXITED", "PAUSED", "RUNNING", "Container"]
 
@@ -55,18 +58,24 @@ class Container(Record):
             return starting.start(self, lock, client)
 
     def signal(self, name: str = "KILL") -> None:
-        """Send its first process a signal, by name or number; a paused one goes on, to receive it."""
+        """Send its first process a signal, by name or number; a paused one goes on, to receive it.
+
+        KILL, which nothing withstands, is waited for.
+        """
         number = signals.parse(name)
         status = self.status
         if status not in (RUNNING, PAUSED):
             raise Conflict(f"container {self.name} is not running")
         try:
             with stream.connect(self.run_path) as client:
+                self.emit("kill", signal=int(number))
                 client.send(stream.message(stream.SIGNAL, number))
             if status == PAUSED:
                 self.cgroup.thaw()
         except (NotFound, OSError):
             raise Conflict(f"container {self.name} is not running") from None
+        if number == signal.SIGKILL:
+            self.wait(DEFAULT_STOP_TIMEOUT)
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask it to end (its stop signal), and kill it when it has not after ``timeout`` seconds.
@@ -86,6 +95,7 @@ class Container(Record):
             if self.status in (RUNNING, PAUSED):
                 raise
         self.wait()
+        self.emit("stop")
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait until it is not running and return its exit code; None when ``timeout`` seconds have passed."""
@@ -120,12 +130,14 @@ class Container(Record):
         if status != RUNNING:
             raise Conflict(f"container {self.name} is not running")
         self.cgroup.freeze()
+        self.emit("pause")
 
     def unpause(self) -> None:
         """Let its processes go on."""
         if self.status != PAUSED:
             raise Conflict(f"container {self.name} is not paused")
         self.cgroup.thaw()
+        self.emit("unpause")
 
     # ------------------------------------------------------------ looking into it
 
@@ -188,6 +200,27 @@ class Container(Record):
 
         copying.copy_out(self, path, destination)
 
+    # ------------------------------------------------------------ what it has changed
+
+    def diff(self) -> list[Change]:
+        """What it has changed in its file tree, as ``str(change)`` a line of ``docker diff`` each."""
+        from minicontainer.engine import commit
+
+        return commit.diff(self)
+
+    def commit(self, name: Reference | str | None = None, **how: Any) -> Image:
+        """Make an image of it: ``author``, ``message``, ``changes``, ``pause`` as in engine.commit."""
+        from minicontainer.engine import commit
+        from minicontainer.images.reference import Reference
+
+        return commit.commit(self, Reference.parse(name) if isinstance(name, str) else name, **how)
+
+    def export(self, out: IO[bytes]) -> None:
+        """Write its whole file tree as a tar archive."""
+        from minicontainer.engine import commit
+
+        commit.export(self, out)
+
     # ------------------------------------------------------------ changing and removing it
 
     def rename(self, name: str) -> None:
@@ -201,6 +234,7 @@ class Container(Record):
             self.document["Name"] = f"/{name}"
             write_json(os.path.join(self.path, "container.json"), self.document)
             self.engine.free_name(old, self.id)
+            self.emit("rename", oldName=f"/{old}")
 
     def update(self, **limits: Any) -> list[str]:
         """Change limits (``memory``, ``cpus``, ``pids_limit``, …), of a running container at once.
@@ -218,12 +252,16 @@ class Container(Record):
                     changed = {k: v for k, v in resources(self.document).items() if k != "devices"}
                     warnings = self.cgroup.update(changed)
                 write_json(os.path.join(self.path, "container.json"), self.document)
+                self.emit("update")
                 return warnings
             finally:
                 self._document = None
 
-    def remove(self, force: bool = False) -> None:
-        """Remove it and all its files. A running one only with ``force``, which kills it; otherwise Conflict."""
+    def remove(self, force: bool = False, volumes: bool = False) -> None:
+        """Remove it and all its files, and perhaps the ``volumes`` that nobody named.
+
+        A running one only with ``force``, which kills it; otherwise Conflict.
+        """
         while True:
             if force:
                 self._kill()
@@ -232,7 +270,7 @@ class Container(Record):
             with self.locked():
                 status = self.state()["Status"] if self.is_whole() else CREATED
                 if status not in (RUNNING, PAUSED):
-                    self.delete_files()
+                    self.delete_files(volumes)
                     return
                 if not force:
                     raise Conflict(
@@ -247,6 +285,7 @@ class Container(Record):
             try:
                 with stream.connect(self.run_path) as client:
                     stream.request(client, do="wait")
+                    self.emit("kill", signal=int(signal.SIGKILL))
                     client.send(stream.message(stream.SIGNAL, int(signal.SIGKILL)))
                     if self.is_frozen():
                         self.cgroup.thaw()

@@ -13,9 +13,10 @@ import os
 import stat
 import threading
 
+from minicontainer.engine import stopped
 from minicontainer.engine.container import PAUSED, RUNNING
 from minicontainer.errors import Conflict, Error, InvalidArgument, NotFound
-from minicontainer.images import layers, overlay
+from minicontainer.images import layers
 from minicontainer.runtime.inside import open_inside, real_path
 
 _MOST_LINKS = 40  # as many as the kernel follows in one path (path_resolution(7))
@@ -38,9 +39,7 @@ def open_root(container: Container, *, writing: bool = False) -> int:
         return os.open(f"/proc/{container.pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if writing and container.document["HostConfig"]["ReadonlyRootfs"]:
         raise Conflict(f"cannot copy into container {container.name}: its root filesystem is read-only")
-    paths = container.engine.images.layer_paths(container.document["Layers"])
-    upper, work = (os.path.join(container.path, name) for name in ("upper", "work"))
-    return overlay.detached(paths, upper, work)
+    return stopped.mount(container)
 
 
 def export(container: Container, path: str, archive: IO[bytes], *, follow: bool = False) -> None:

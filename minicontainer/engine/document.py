@@ -72,6 +72,7 @@ def make(
         "Platform": "linux",
         "Config": _config(container_id, image, image_name, entrypoint, command, options),
         "HostConfig": _host_config(options, find),
+        "Mounts": [],  # see minicontainer.engine.mounts
     }
 
 
@@ -79,7 +80,7 @@ def _command(
     image: Image, argv: Sequence[str], options: Options
 ) -> tuple[list[str] | None, list[str] | None]:
     """Entrypoint and command: a new entrypoint drops the image's command, a new command replaces only that."""
-    own = image.config.get("config", {})
+    own = image.settings
     if options.entrypoint is None:
         return own.get("Entrypoint"), list(argv) or own.get("Cmd")
     given = options.entrypoint
@@ -95,7 +96,7 @@ def _config(
     command: list[str] | None,
     options: Options,
 ) -> dict[str, Any]:
-    own = image.config.get("config", {})
+    own = image.settings
     env = dict(e.partition("=")[::2] for e in own.get("Env") or ())
     env.update(e.partition("=")[::2] for e in reading.environment(options))
     workdir = options.workdir or own.get("WorkingDir") or ""
@@ -149,6 +150,8 @@ def _host_config(options: Options, find: Callable[[str], str]) -> dict[str, Any]
     if not -1000 <= options.oom_score_adj <= 1000:
         raise InvalidArgument(f"--oom-score-adj {options.oom_score_adj}: it is from -1000 to 1000")
     return {
+        "Binds": None,
+        "VolumesFrom": None,
         "NetworkMode": _mode("network", options.network, ("none", "host"), find),
         "PidMode": _mode("pid", options.pid, ("", "host"), find),
         "IpcMode": _mode("ipc", options.ipc or "private", ("none", "private", "shareable", "host"), find),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from minicontainer.engine import document, names
+from minicontainer.engine import document, events, names, record
 from minicontainer.engine.container import PAUSED, RUNNING, Container
 from minicontainer.engine.directories import Directories, listdir
 from minicontainer.engine.options import Options
-from minicontainer.errors import Conflict, Error, NotFound, Unsupported
-from minicontainer.files import Lock, remove_tree, write_json
+from minicontainer.errors import Conflict, Error, InvalidArgument, NotFound, Unsupported
+from minicontainer.files import Lock, write_json
 from minicontainer.images.reference import Reference
 from minicontainer.images.store import Image, Store
 
@@ -17,8 +18,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from minicontainer.engine.document import Document
     from minicontainer.engine.launcher import Handover
     from minicontainer.engine.record import Record
+    from minicontainer.engine.volumes import Volumes
+    from minicontainer.images.store import Removed
 
     Spawn = Callable[[Record, Handover], None]
 
@@ -35,6 +39,7 @@ class Engine(Directories):
     def __init__(self, root: str | None = None, spawn: Spawn | None = None) -> None:
         super().__init__(root)
         self.images = Store(self.root)
+        self.images.in_use = self._layers_in_use
         self._spawn = spawn
 
     def spawn(self, container: Record, handover: Handover) -> None:
@@ -44,6 +49,13 @@ class Engine(Directories):
 
             self._spawn = launcher.spawn
         self._spawn(container, handover)
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes."""
+        from minicontainer.engine.volumes import Volumes  # a plain run has none
+
+        return Volumes(self)
 
     def require_root(self) -> None:
         """Raise Unsupported unless this process may do what making a container takes."""
@@ -101,7 +113,7 @@ class Engine(Directories):
         """Make a container of an image; it does not run yet.
 
         It comes back locked and not yet written down as made: until :meth:`Container.start` or
-        :meth:`Container.commit`, a killed caller leaves nothing that counts.
+        :meth:`Container.settle`, a killed caller leaves nothing that counts.
         """
         self.require_root()
         options = options or Options()
@@ -110,7 +122,7 @@ class Engine(Directories):
         try:
             self._write(container, found, image, argv, options)
         except BaseException:
-            remove_tree(container.path)
+            container.delete_files(volumes=True)
             self.free_name(options.name, container.id)
             lock.release()
             raise
@@ -138,22 +150,49 @@ class Engine(Directories):
         asked = document.make(
             container.id, "", image, image_name, argv, options, lambda name: self.find(name).id
         )
-        layers = self.images.layer_directories(image)
+        self._ask_for_mounts(asked, image, options)
+        self.images.layer_directories(image)
         asked["Layers"] = image.diff_ids
         asked["GraphDriver"] = {
             "Name": "overlay",
             "Data": {
-                "LowerDir": ":".join(layers),
                 "UpperDir": os.path.join(container.path, "upper"),
                 "WorkDir": os.path.join(container.path, "work"),
                 "MergedDir": os.path.join(container.path, "merged"),
             },
         }
         for name in ("upper", "work", "merged"):
-            os.mkdir(os.path.join(container.path, name), 0o755)
+            os.mkdir(os.path.join(container.path, name))
+            os.chmod(os.path.join(container.path, name), 0o755)  # for all its users, whatever the umask is
         asked["Name"] = "/" + self._name(options.name, container.id)
         container.document = asked
-        write_json(os.path.join(container.path, "container.json"), asked, durable=not options.remove)
+        self._write_down(container)
+        self.images.require(image)  # from here on, whoever removes images sees that this one is used
+
+    def _ask_for_mounts(self, asked: Document, image: Image, options: Options) -> None:
+        of_image = image.settings.get("Volumes") or {}
+        if of_image or options.volumes or options.mounts or options.volumes_from:
+            from minicontainer.engine import mounts  # a plain run has none
+
+            mounts.ask(asked, options, of_image, self.volumes, lambda name: self.find(name).document)
+
+    def _write_down(self, container: Container) -> None:
+        """Write ``container.json``, which says that its volumes are in use, and make those that are not there.
+
+        In this order, for what is written down can be removed again when we are killed; and under the lock, for
+        nobody is to remove a volume between the two.
+        """
+        path = os.path.join(container.path, "container.json")
+        durable = not container.document["HostConfig"]["AutoRemove"]
+        with self.volumes.locked() if container.document["Mounts"] else contextlib.nullcontext():
+            write_json(path, container.document, durable=durable)
+            if container.document["Mounts"]:
+                self.volumes.make_all(container.document["Mounts"])
+        container.emit("create")
+        if container.document["Mounts"]:
+            from minicontainer.engine import filling
+
+            filling.fill(container)
 
     # ------------------------------------------------------------ images
 
@@ -162,29 +201,40 @@ class Engine(Directories):
 
         Conflict when a container uses it: with ``force`` a stopped one does not count, and keeps its layers.
         """
-        image = self.images.find(name)
-        by_id = image.id.removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
-        names = [each for each in image.names if not by_id and each == Reference.parse(name)]
-        if by_id and len(image.names) > 1 and not force:
-            raise Conflict(f"unable to delete {name} (must be forced): image is referenced by several names")
-        if not (names and len(image.names) > 1):
-            self._check_unused(image, name, force)
-        return self.images.remove(image, names[0] if names else None, keep=self._layers_in_use())
+        from minicontainer.engine import image_removal
 
-    def _check_unused(self, image: Image, name: str, force: bool) -> None:
-        for container in self.containers(all=True):
-            if container.document["Image"] != image.id:
-                continue
-            running = container.status in (RUNNING, PAUSED)
-            if running or not force:
-                how = "cannot be forced" if running else "must be forced"
-                kind = "running" if running else "stopped"
-                raise Conflict(
-                    f"unable to remove image {name} ({how}): {kind} container {container.short_id} is using it"
-                )
+        known = {image.id for image in self.images.images()}
+        removed = image_removal.remove(self, name, force)
+        events.images_removed(self.root, removed.lines, known)
+        return removed.lines
+
+    def tag_image(self, name: str, new: str) -> None:
+        """Give an image one more name; whichever had that until now loses it."""
+        reference = Reference.parse(new)
+        if reference.digest:
+            raise InvalidArgument("refusing to create a tag with a digest reference")
+        image = self.images.find(name)
+        self.images.tag(image, reference)
+        events.of_image(self.root, "tag", image, reference.familiar)
+
+    def prune_images(self, all: bool = False, filters: Sequence[str] = ()) -> Removed:
+        """Remove images without a name, or ``all``, that no container has; what was done, and the bytes freed."""
+        from minicontainer.engine import image_removal
+
+        known = {image.id for image in self.images.images()}
+        removed = image_removal.prune(self, all, filters)
+        events.images_removed(self.root, removed.lines, known)
+        return removed
 
     def _layers_in_use(self) -> set[str]:
-        return {layer for container in self.containers(all=True) for layer in container.document["Layers"]}
+        """The layers of all containers, those that are being made too."""
+        found: set[str] = set()
+        for name in listdir(self.containers_path):
+            with contextlib.suppress(
+                Error
+            ):  # without a document, or with one that cannot be read: it cannot start
+                found.update(Container(self, name).document["Layers"])
+        return found
 
     # ------------------------------------------------------------ putting right
 
@@ -195,15 +245,24 @@ class Engine(Directories):
         directories that were never finished or not wholly deleted and that nobody holds, and at names of
         containers that are not there.
         """
+        self.images.sweep()
         for name in listdir(self.run_path):
             container = Container(self, name)
             if not container.has_monitor():
                 container.tidy()
+            elif os.path.exists(container.pause_note):
+                from minicontainer.engine import commit
+
+                commit.let_go_on(container)
         for name in listdir(self.containers_path):
             if name.startswith("."):
-                remove_tree(os.path.join(self.containers_path, name))
+                record.discard(self, os.path.join(self.containers_path, name))
             elif not Container(self, name).is_whole():
                 Container(self, name).tidy()
+        if any(
+            name.startswith(".") and name != ".lock" for name in listdir(os.path.join(self.root, "volumes"))
+        ):
+            self.volumes.sweep()
         for name in listdir(self.names_path):
             holder = self.holder(name)
             if holder and not os.path.exists(os.path.join(self.containers_path, holder)):

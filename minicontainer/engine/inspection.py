@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from minicontainer import units
+from minicontainer.engine import union
 from minicontainer.engine.container import PAUSED, RUNNING
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def container(it: Container) -> dict[str, Any]:
     """All that is known of a container: what was asked, and how it is now."""
     document = dict(it.document)
-    layers = document.pop("Layers", [])
+    layers, mounts = document.pop("Layers", []), document.pop("Mounts", [])
     state = it.state()
     running = state["Status"] in (RUNNING, PAUSED)
     document["Config"] = {
@@ -45,45 +46,75 @@ def container(it: Container) -> dict[str, Any]:
         "HostsPath": os.path.join(it.path, "hosts"),
         "LogPath": it.log_path,
         **document,
+        "GraphDriver": {
+            "Name": document["GraphDriver"]["Name"],
+            "Data": {"LowerDir": ":".join(union.lowerdirs(it)), **document["GraphDriver"]["Data"]},
+        },
         "Bundle": it.path,
         "Layers": layers,
-        "Mounts": [],
+        "Mounts": [_mount_point(point) for point in mounts],
         "NetworkSettings": {"Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": {}},
     }
 
 
+def _mount_point(point: dict[str, Any]) -> dict[str, Any]:
+    """What Docker shows of it; the rest is for the start of the container."""
+    shown = ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation")
+    return {key: point[key] for key in shown if key in point}
+
+
 def image(it: Image) -> dict[str, Any]:
     """All that is known of an image."""
-    own = it.config.get("config", {})
+    moment = it.moment()
+    lower = it.store.layer_paths(it.diff_ids)
     return {
         "Id": it.id,
         "RepoTags": [name.familiar for name in it.names if name.tag],
-        "RepoDigests": [f"{name.familiar_repository}@{it.manifest_digest}" for name in it.names],
+        "RepoDigests": sorted({f"{name.familiar_repository}@{it.digest}" for name in it.names}),
         "Parent": "",
-        "Comment": next(
-            (entry["comment"] for entry in it.config.get("history", ()) if entry.get("comment")), ""
-        ),
-        "Created": it.config.get("created", units.ZERO_TIME),
+        "Comment": _comment(it),
+        "Created": units.ZERO_TIME if moment is None else it.created,
+        "Container": it.config.get("container", ""),
+        "ContainerConfig": {**_NO_SETTINGS, **(it.config.get("container_config") or {})},
+        "DockerVersion": it.config.get("docker_version", ""),
         "Author": it.config.get("author", ""),
-        "Config": {
-            "User": "",
-            "ExposedPorts": None,
-            "Env": None,
-            "Cmd": None,
-            "Volumes": None,
-            "WorkingDir": "",
-            "Entrypoint": None,
-            "Labels": None,
-            **own,
-        },
+        "Config": {**_NO_SETTINGS, **it.settings},
         "Architecture": it.config.get("architecture", ""),
+        **{name: it.config[key] for name, key in _PLATFORM if it.config.get(key)},
         "Os": it.config.get("os", ""),
         "Size": it.size,
         "VirtualSize": it.size,
-        "GraphDriver": {
-            "Name": "overlay",
-            "Data": {"LowerDir": ":".join(it.store.layer_paths(it.diff_ids))},
-        },
+        "GraphDriver": {"Name": "overlay", "Data": {"LowerDir": ":".join(lower)}},
         "RootFS": {"Type": "layers", "Layers": it.diff_ids},
         "Metadata": {"LastTagTime": units.ZERO_TIME},
     }
+
+
+def _comment(it: Image) -> str:
+    """What was said of the last step."""
+    told = it.config.get("history")
+    last = told[-1] if isinstance(told, list) and told else {}
+    return str(it.config.get("comment") or (last.get("comment") if isinstance(last, dict) else "") or "")
+
+
+_PLATFORM = (("Variant", "variant"), ("OsVersion", "os.version"))
+_NO_SETTINGS: dict[str, Any] = {
+    "Hostname": "",
+    "Domainname": "",
+    "User": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "ExposedPorts": None,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Env": None,
+    "Cmd": None,
+    "Image": "",
+    "Volumes": None,
+    "WorkingDir": "",
+    "Entrypoint": None,
+    "OnBuild": None,
+    "Labels": None,
+}

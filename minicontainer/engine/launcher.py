@@ -140,11 +140,13 @@ def spawn(container: Record, handover: Handover) -> None:
     """Have the helper fork a monitor for this container; the helper is started when there is none yet."""
     with _one_at_a_time:
         for attempt in range(2):
+            helper = _connected(anew=attempt > 0)
             try:
-                socket.send_fds(_connected(anew=attempt > 0), [_request(container)], handover.descriptors())
-                return
+                socket.send_fds(helper, [_request(container)], handover.descriptors())
+                if helper.recv(1):
+                    return
             except OSError:
-                continue  # it was killed; another one does as well
+                pass  # it was killed; another one does as well
     raise Error("the helper process that starts containers cannot be reached")
 
 
@@ -195,5 +197,6 @@ def serve() -> None:
         if not data:
             return
         forker.send(data, descriptors)
+        requests.send(b"\1")  # or the caller would take a helper that was killed for one that is at work
         for fd in descriptors:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""What ``ps`` and ``images`` list, and which of it ``--filter`` lets through."""
+"""What ``ps`` lists, and which of it ``--filter`` lets through."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minicontainer.engine.container import Container
     from minicontainer.engine.engine import Engine
 
+_MOST_MOUNT = 15  # characters of a name in the column of mounts
 _MOST_COMMAND = 20  # characters of the command that ps shows
 
 
@@ -56,12 +57,13 @@ def _container_row(container: Container, state: dict[str, Any], trunc: bool, siz
     if trunc and len(command) > _MOST_COMMAND:
         command = command[: _MOST_COMMAND - 1] + "…"
     labels: dict[str, str] = document["Config"]["Labels"]
+    mounts = document.get("Mounts", ())
     return {
         "ID": container.short_id if trunc else container.id,
         "Names": container.name,
         "Image": document["Config"]["Image"],
         "Command": json.dumps(command, ensure_ascii=False),  # a newline in it would break the table
-        "CreatedAt": _local(document["Created"]),
+        "CreatedAt": local(document["Created"]),
         "RunningFor": ago(document["Created"]),
         "Ports": "",
         "State": state["Status"],
@@ -69,10 +71,16 @@ def _container_row(container: Container, state: dict[str, Any], trunc: bool, siz
         "Size": _size(container) if size else "",
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(labels.items())),
         "Label": lambda name: labels.get(name, ""),
-        "Mounts": "",
-        "LocalVolumes": "0",
+        "Mounts": ",".join(_shortened(point, trunc) for point in mounts),
+        "LocalVolumes": str(sum(point["Type"] == "volume" for point in mounts)),
         "Networks": document["HostConfig"]["NetworkMode"],
     }
+
+
+def _shortened(point: dict[str, Any], trunc: bool) -> str:
+    """What is mounted, by the volume's name or the path; of the length that ps has room for."""
+    name = str(point.get("Name") or point["Source"])
+    return f"{name[: _MOST_MOUNT - 1]}…" if trunc and len(name) > _MOST_MOUNT else name
 
 
 def _size(container: Container) -> str:
@@ -107,7 +115,7 @@ def ago(moment: str) -> str:
     return f"{_since(moment)} ago"
 
 
-def _local(moment: str) -> str:
+def local(moment: str) -> str:
     """A moment as Docker's CreatedAt has it: ``2026-11-22 05:41:15 +0000 UTC``."""
     seconds = units.parse_rfc3339(moment) // units.SECOND
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
@@ -135,11 +143,16 @@ def _container_filter(engine: Engine, text: str) -> Callable[[Container, dict[st
     if key == "exited":
         return lambda container, state: state["Status"] == EXITED and str(state["ExitCode"]) == value
     if key == "name":
-        return lambda container, state: _matches(value, container.name)
+        return lambda container, state: matches(value, container.name)
     if key == "id":
         return lambda container, state: container.id.startswith(value)
     if key == "label":
         return lambda container, state: has_label(container.document["Config"]["Labels"], value)
+    if key == "volume":
+        return lambda container, state: any(
+            value in (point.get("Name"), point["Source"], point["Destination"])
+            for point in container.document.get("Mounts", ())
+        )
     if key == "ancestor":
         image = _image_id(engine, value)
         return lambda container, state: container.document["Image"] == image
@@ -151,7 +164,8 @@ def _container_filter(engine: Engine, text: str) -> Callable[[Container, dict[st
     raise InvalidArgument(f"invalid filter '{key}'")
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Whether a name, with or without the slash in front, fits a regular expression."""
     import re
 
     try:
@@ -171,41 +185,3 @@ def _image_id(engine: Engine, name: str) -> str:
         return engine.images.find(name).id
     except Error:
         return ""
-
-
-def images(engine: Engine, repository: str = "", *, trunc: bool = True) -> list[dict[str, Any]]:
-    """The rows of ``images``: one for each name of an image, and one for an image without."""
-    rows = []
-    for image in engine.images.images():
-        names = [(name.familiar_repository, name.tag or "<none>") for name in image.names]
-        for repo, tag in names or [("<none>", "<none>")]:
-            if repository and not _names_image(repository, repo, tag):
-                continue
-            created = image.config.get("created", units.ZERO_TIME)
-            rows.append(
-                {
-                    "Repository": repo,
-                    "Tag": tag,
-                    "ID": image.short_id if trunc else image.id,
-                    "Digest": image.manifest_digest,
-                    "CreatedSince": ago(created),
-                    "CreatedAt": _local(created),
-                    "Size": units.human_size(image.size),
-                    "VirtualSize": units.human_size(image.size),
-                    "SharedSize": "N/A",
-                    "UniqueSize": "N/A",
-                    "Containers": "N/A",
-                }
-            )
-    return rows
-
-
-def _names_image(wanted: str, repository: str, tag: str) -> bool:
-    """Whether ``REPOSITORY[:TAG]`` as typed names this image; ``*`` stands for anything within a component."""
-    import fnmatch
-
-    path, colon, wanted_tag = wanted.rpartition(":")
-    if not colon or "/" in wanted_tag:
-        path, wanted_tag = wanted, "*"
-    same_depth = path.count("/") == repository.count("/")
-    return same_depth and fnmatch.fnmatchcase(repository, path) and fnmatch.fnmatchcase(tag, wanted_tag)

@@ -22,13 +22,14 @@ import sys
 import time
 
 from minicontainer import units
-from minicontainer.engine import logs, stream
+from minicontainer.engine import events, logs, stream
+from minicontainer.engine.execs import Execs
 from minicontainer.engine.record import EXITED, RUNNING
 from minicontainer.engine.relay import Relay
-from minicontainer.errors import Conflict
 from minicontainer.files import Lock, remove_tree
 from minicontainer.kernel import mount, namespaces, process
-from minicontainer.runtime import launch, spec
+from minicontainer.runtime import launch, mounts, spec
+from minicontainer.runtime import rootfs as rootfs_tree
 from minicontainer.runtime.cgroups import Cgroup
 from minicontainer.runtime.channel import describe
 from minicontainer.runtime.launch import Process
@@ -62,7 +63,6 @@ def prepare(keep: Sequence[int]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     namespaces.unshare(namespaces.CLONE_NEWNS)
-    mount.mount(None, "/", None, mount.MS_REC | mount.MS_SLAVE)
 
 
 def run(container: Record, handover: Handover, failed: OSError | None = None) -> NoReturn:
@@ -97,12 +97,14 @@ class Monitor:
         self.cgroup: Cgroup = container.cgroup
         self.process: Process | None = None
         self.exit_code: int | None = None
+        self.execs = Execs(container)
         self.relay: Relay
 
     def live(self, handover: Handover, failed: OSError | None) -> None:
         """Start the container, say how that went, serve it until it ends, and clean up."""
         alive = Lock(os.path.join(self.container.run_path, "monitor.lock"))
-        alive.acquire()
+        if not alive.acquire(blocking=False):
+            return  # whoever asked has asked twice, for the first helper was killed just when it had done its part
         try:
             if failed:
                 raise failed
@@ -112,6 +114,7 @@ class Monitor:
             handover.report.send(stream.message(stream.REPLY, describe(error)))
             return
         self._write_running()
+        events.started(self.container)
         handover.lock.release()
         handover.report.send(stream.message(stream.REPLY, {"ok": True}))
         handover.report.close()
@@ -147,6 +150,8 @@ class Monitor:
         """Attach the root filesystem where the bundle says it is, and run the bundle."""
         container = self.container
         config = spec.load(container.path)
+        clones = mounts.clone_peers(config)
+        rootfs_tree.detach()  # what is attached now shows nowhere else
         self._attach(rootfs, config["root"]["path"])
         tty, keep_stdin = config["process"]["terminal"], container.document["Config"]["OpenStdin"]
         theirs, ours = _pipes(tty, keep_stdin)
@@ -156,6 +161,7 @@ class Monitor:
                 self.cgroup,
                 theirs,
                 seccomp_cache=container.directories.seccomp_cache,
+                clones=clones,
                 meanwhile=lambda: self._open_relay(ours, tty),
             )
         finally:
@@ -222,6 +228,7 @@ class Monitor:
             code = code if code >= 0 else 128 - code
             if self.process and pid == self.process.pid:
                 self.exit_code = code
+            self.execs.ended(pid, code)
             self._tell(pid, code)
 
     def _tell(self, pid: int, code: int) -> None:
@@ -240,7 +247,7 @@ class Monitor:
         passed: list[int] = []
         try:
             if request["do"] == "exec":
-                started = self._exec(request, descriptors)
+                started = self.execs.start(self.process.pid, request["process"], descriptors)
                 client.waits_for = started.pid
                 answer = {"ok": True, "pid": started.pid}
                 if started.master is not None and request["detach"]:
@@ -267,20 +274,6 @@ class Monitor:
         for fd in passed:
             os.close(fd)
 
-    def _exec(self, request: dict[str, Any], descriptors: list[int]) -> Process:
-        """Start one more process in the container; its descriptors came with the request."""
-        assert self.process
-        if self.container.is_frozen():
-            raise Conflict(f"container {self.container.name} is paused, unpause the container before exec")
-        return launch.execute(
-            self.process.pid,
-            spec.load(self.container.path),
-            request["process"],
-            self.cgroup,
-            tuple(descriptors) if len(descriptors) == 3 else (0, 0, 0),  # type: ignore[arg-type]
-            seccomp_cache=self.container.directories.seccomp_cache,
-        )
-
     # ------------------------------------------------------------ the end
 
     def _finish(self) -> list[Client]:
@@ -290,6 +283,7 @@ class Monitor:
             self.cgroup.kill()  # in a pid namespace that is not its own, others outlive its first process
         self.relay.drain(DRAIN)
         oom = self.cgroup.oom_kills() > 0
+        events.ended(container, self.exit_code or 0, oom)
         waiting = [client for client in self.relay.clients if client.waits_for]
         self.cgroup.remove()
         if container.document["HostConfig"]["AutoRemove"]:
@@ -303,7 +297,7 @@ class Monitor:
     def _remove(self) -> None:
         """Remove a container that was to be removed at its end, unless somebody is doing so."""
         with contextlib.suppress(FileNotFoundError), Lock(self.container.lock_path):
-            self.container.delete_files()
+            self.container.delete_files(volumes=True)
 
     def _unmount(self) -> None:
         """Let go of the root filesystem: by now the container's own mount namespace holds it, or there is none."""

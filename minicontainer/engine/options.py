@@ -76,6 +76,9 @@ class Options:
     # what it sees
     read_only: bool = False
     tmpfs: Pairs = ()  #: ``/path[:options]``
+    volumes: Sequence[str] = ()  #: ``/host:/path[:options]``, ``name:/path[:options]`` or ``/path``
+    mounts: Sequence[str] = ()  #: ``type=bind|volume|tmpfs,src=…,dst=…``
+    volumes_from: Sequence[str] = ()  #: other containers, whose mounts it gets: ``NAME[:ro]``
     sysctls: Pairs = ()
     pid: str = ""  #: "", ``host`` or ``container:NAME``
     ipc: str = ""  #: "", ``none``, ``host``, ``private``, ``shareable`` or ``container:NAME``

@@ -24,6 +24,7 @@ import os
 import time
 
 from minicontainer import units
+from minicontainer.engine import events
 from minicontainer.errors import Conflict, Error, NotFound
 from minicontainer.files import Lock, is_locked, read_json, remove_tree, write_json
 from minicontainer.runtime.cgroups import Cgroup
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 PAUSED = "paused"  # never written down: the cgroup says it
 POWER_FAILED = 255  # what Docker says of a container that was running when the host went down
+_WITH_VOLUMES = ".volumes"  # what the name of a deleted container's directory ends with if they go too
 KILLED = 137  # 128 + SIGKILL, what the shell says of a process that was killed
 
 
@@ -63,6 +65,8 @@ class Record:
         self.path = os.path.join(directories.containers_path, container_id)
         self.run_path = os.path.join(directories.run_path, container_id)
         self.lock_path = os.path.join(self.path, "lock")
+        #: there while it is paused for a commit (minicontainer.engine.commit)
+        self.pause_note = os.path.join(self.run_path, "paused-for-commit")
         self._lock_of_creation: Lock | None = None
         self._document: dict[str, Any] | None = None
 
@@ -199,10 +203,13 @@ class Record:
             return
         self.cgroup.kill()
         self.cgroup.remove()
+        was_running = self.is_whole() and self.written_state()["Status"] == RUNNING
+        if was_running:
+            self.emit("die", exitCode=KILLED)
         if not self.is_whole() or self.document["HostConfig"]["AutoRemove"]:
-            self.delete_files()
+            self.delete_files(volumes=True)
             return
-        if self.written_state()["Status"] == RUNNING:
+        if was_running:
             now = units.format_time(time.time_ns())
             error = "its monitor was killed"
             self.write_state(EXITED, Pid=0, ExitCode=KILLED, FinishedAt=now, Error=error)
@@ -215,7 +222,7 @@ class Record:
         self.cgroup.kill()
         self.cgroup.remove()
         if self.document["HostConfig"]["AutoRemove"]:
-            self.delete_files()
+            self.delete_files(volumes=True)
             return
         code = error.exit_code if isinstance(error, Error) else 125
         before = self.written_state()["Status"] if self.is_whole() else CREATED
@@ -230,15 +237,21 @@ class Record:
         return lock
 
     def hold(self, lock: Lock) -> None:
-        """Keep the lock that it was created under, until it is started or :meth:`Record.commit` is called."""
+        """Keep the lock that it was created under, until it is started or :meth:`Record.settle` is called."""
         self._lock_of_creation = lock
 
-    def commit(self) -> None:
+    def settle(self) -> None:
         """Write a new container down as made, without starting it, and let go of its lock."""
         self.write_state(CREATED)
         lock = self.lock_of_creation()
         if lock:
             lock.release()
+
+    def emit(self, action: str, **attributes: object) -> None:
+        """Say that something happened to it (see minicontainer.engine.events)."""
+        own = self.document["Config"]
+        known = {**own["Labels"], "image": own["Image"], "name": self.name, **attributes}
+        events.emit(self.directories.root, "container", action, self.id, known)
 
     def locked(self) -> Lock:
         """Take its lock; NotFound when it is gone."""
@@ -249,9 +262,15 @@ class Record:
             raise NotFound(f"no such container: {self.id[:12]}") from None
         return lock
 
-    def delete_files(self) -> None:
-        """Delete its files; it is gone at the first step, the rest can be done by anybody later."""
-        trash = os.path.join(self.directories.containers_path, f".{self.id}")
+    def delete_files(self, volumes: bool = False) -> None:
+        """Delete its files, and perhaps its anonymous volumes.
+
+        It is gone at the first step, the rest can be done by anybody later.
+        """
+        trash = os.path.join(
+            self.directories.containers_path, f".{self.id}{_WITH_VOLUMES if volumes else ''}"
+        )
+        written = os.path.exists(os.path.join(self.path, "container.json"))
         try:
             name = self.name
         except Error:  # it never got one, or it cannot be read; the next command frees what nobody has
@@ -262,5 +281,21 @@ class Record:
             return
         if name:
             self.directories.free_name(name, self.id)
-        remove_tree(trash)
+        if name and written:
+            self.emit("destroy")
+        discard(self.directories, trash)
         remove_tree(self.run_path)
+
+
+def discard(directories: Directories, trash: str) -> None:
+    """Delete a container's directory that was moved out of sight, and the volumes that are to go with it."""
+    if trash.endswith(_WITH_VOLUMES):
+        try:
+            points = read_json(os.path.join(trash, "container.json")).get("Mounts", ())
+        except (FileNotFoundError, Error):
+            points = ()
+        if any(point.get("Anonymous") for point in points):
+            from minicontainer.engine.volumes import Volumes  # seldom
+
+            Volumes(directories).remove_anonymous(points)
+    remove_tree(trash)

@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 import socket
 
-from minicontainer.engine import bundle, limits, stream, users
+from minicontainer.engine import bundle, limits, stream, union, users
 from minicontainer.engine.launcher import Handover
 from minicontainer.errors import Conflict, Error
 from minicontainer.files import remove_tree, write_json
-from minicontainer.images import overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,10 @@ def start(container: Container, lock: Lock, client: socket.socket | None) -> lis
         container.cgroup.remove()  # an empty one, of a start that was killed
         remove_tree(container.run_path)
         os.makedirs(container.run_path, mode=0o700)
+        if container.document.get("Mounts"):
+            from minicontainer.engine import sources  # a plain run has none
+
+            sources.make_ready(container)
         rootfs = make_bundle(container)
         warnings = container.cgroup.create(limits.resources(container.document))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -56,9 +59,8 @@ def start(container: Container, lock: Lock, client: socket.socket | None) -> lis
 def make_bundle(container: Container) -> int:
     """Mount the root filesystem and write ``config.json``; returns the descriptor of the mount."""
     document = container.document
-    layers = container.engine.images.layer_paths(document["Layers"])
-    upper, work, merged = (os.path.join(container.path, name) for name in ("upper", "work", "merged"))
-    rootfs = overlay.detached(layers, upper, work)
+    merged = os.path.join(container.path, "merged")
+    rootfs = union.mount(container)
     try:
         user = users.resolve(rootfs, document["Config"]["User"], document["HostConfig"]["GroupAdd"])
         bundle.write_files(document, container.path)

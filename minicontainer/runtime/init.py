@@ -24,7 +24,7 @@ from minicontainer.runtime import terminal as ptys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
     from minicontainer.runtime.channel import Channel
@@ -44,6 +44,7 @@ class Plan:
     :param stdio: descriptors for standard input, output and error; without effect with a terminal
     :param entrances: descriptors by which the first process enters its cgroups (Cgroup.entrances)
     :param filter_program: the compiled system call filter and its flags, None for none
+    :param clones: descriptors of what is to be mounted, which ``build_world`` uses
     :param cgroup_namespace: whether to unshare one, after the cgroups were joined
     :param console: whether its terminal is the container's /dev/console
     :param reaper: whether to stay, as init, and run the program as a child
@@ -60,6 +61,7 @@ class Plan:
         entrances: list[int],
         filter_program: tuple[bytes, int] | None,
         *,
+        clones: Sequence[int] = (),
         cgroup_namespace: bool = False,
         console: bool = False,
         reaper: bool = False,
@@ -72,6 +74,7 @@ class Plan:
         self.stdio = stdio
         self.entrances = entrances
         self.filter_program = filter_program
+        self.clones = clones
         self.cgroup_namespace = cgroup_namespace
         self.console = console
         self.reaper = reaper
@@ -121,7 +124,7 @@ def first(plan: Plan, channel: Channel) -> NoReturn:
 
 def _leave_launcher(plan: Plan, channel: Channel) -> None:
     """Take over from the launcher only what was passed on: no other descriptor, no file mode mask."""
-    process.close_all_but([channel.fileno(), *plan.stdio, *plan.entrances])
+    process.close_all_but([channel.fileno(), *plan.stdio, *plan.entrances, *plan.clones])
     os.umask(0o022)
     if plan.process.get("oomScoreAdj") is not None:
         privileges.set_oom_score_adj(plan.process["oomScoreAdj"])
@@ -229,14 +232,14 @@ def _set_clocks(offsets: dict[str, Any]) -> None:
             file.write(f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n")
 
 
-def build_world(config: Config, cgroup_mounts: CgroupMounts) -> None:
+def build_world(config: Config, cgroup_mounts: CgroupMounts, clones: Mapping[int, int]) -> None:
     """Host name, mounts, root, kernel parameters: what the bundle says the container sees."""
     if config.get("hostname"):
         kernel_namespaces.sethostname(config["hostname"])
     if config.get("domainname"):
         kernel_namespaces.setdomainname(config["domainname"])
     rootfs.detach()
-    rootfs.pivot(rootfs.build(config, cgroup_mounts))
+    rootfs.pivot(rootfs.build(config, cgroup_mounts, clones))
     if "network" in spec.new_namespaces(config):
         netdevice.set_up("lo")
     rootfs.write_sysctls(config["linux"].get("sysctl") or {})

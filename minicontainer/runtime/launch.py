@@ -31,12 +31,12 @@ import signal
 from minicontainer.errors import Error
 from minicontainer.kernel import namespaces as kernel
 from minicontainer.kernel import process
-from minicontainer.runtime import init, namespaces, oci, seccomp, spec
+from minicontainer.runtime import init, mounts, namespaces, oci, seccomp, spec
 from minicontainer.runtime.channel import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
     from minicontainer.runtime.cgroups import Cgroup
@@ -60,6 +60,7 @@ def launch(
     stdio: tuple[int, int, int],
     *,
     seccomp_cache: str,
+    clones: Mapping[int, int] | None = None,
     meanwhile: Callable[[], None] = lambda: None,
     prepared: Callable[[int], None] = lambda pid: None,
 ) -> Process:
@@ -68,11 +69,14 @@ def launch(
     :param cgroup: where it is to be counted; made already
     :param stdio: descriptors for its standard input, output and error, unused with a terminal
     :param seccomp_cache: a directory for compiled system call filters
+    :param clones: of some of its mounts (see :func:`minicontainer.runtime.mounts.clone_peers`), when the caller's
+        own mounts are not the host's peers any more; they are closed
     :param meanwhile: called while the container builds its world: for what else there is to do
     :param prepared: called with its pid when it is in its namespaces and not yet running
     :raises CommandNotFound, CommandNotExecutable: when the program cannot be run
     :raises Error: with the reason, when anything else fails; nothing is left running
     """
+    clones = mounts.clone_peers(config) if clones is None else clones
     kinds = {entry["type"] for entry in config["linux"].get("namespaces", ())}
     staged = not kinds.isdisjoint(("user", "time"))  # new ones or another container's
     plan = init.Plan(
@@ -80,10 +84,11 @@ def launch(
         staged,
         lambda: _choose_pid_namespace(config),
         lambda channel: init.enter_new_namespaces(config, channel, but="" if staged else "pid"),
-        lambda: init.build_world(config, cgroup.mounts()),
+        lambda: init.build_world(config, cgroup.mounts(), clones),
         stdio,
         cgroup.entrances(),
         _filter(config, seccomp_cache),
+        clones=list(clones.values()),
         cgroup_namespace="cgroup" in spec.new_namespaces(config),
         console=True,
         reaper=config.get("annotations", {}).get(oci.INIT) == "true",
@@ -155,7 +160,7 @@ def _start(
         _abandon(started)
         raise
     finally:
-        for fd in plan.entrances:
+        for fd in (*plan.entrances, *plan.clones):
             os.close(fd)
         ours.close()
 

@@ -141,8 +141,22 @@ def check(mount: Mapping[str, Any]) -> None:
         )
 
 
-def make(root: int, mount: Mapping[str, Any]) -> None:
-    """Make one mount of an OCI ``mounts`` list below the directory ``root``.
+def clone_peers(config: Mapping[str, Any]) -> dict[int, int]:
+    """Clone what is to be mounted ``shared``; returns descriptors by the mounts' places in the list.
+
+    What is mounted below a peer shows below the other, on the host as in the container. A clone is a peer of
+    what it was cloned from. So it must be made while the caller's own mounts are the host's peers still, and not
+    its slaves already, to which mounts only come (mount_namespaces(7)).
+    """
+    return {
+        number: _clone(mount["source"], Options(mount["options"]).recursive)[0]
+        for number, mount in enumerate(config.get("mounts", ()))
+        if is_bind(mount) and not {"shared", "rshared"}.isdisjoint(mount.get("options", ()))
+    }
+
+
+def make(root: int, mount: Mapping[str, Any], clone: int | None = None) -> None:
+    """Make one mount of an OCI ``mounts`` list below the directory ``root``; a bind mount of ``clone``, if given.
 
     Raises InvalidArgument when the destination leaves the root, NotFound when the source of a bind mount is
     not there, Error with the kernel's reason for the rest.
@@ -152,7 +166,9 @@ def make(root: int, mount: Mapping[str, Any]) -> None:
     if fstype in ("proc", "sysfs") and real_path(root, destination) != os.path.normpath(destination):
         raise InvalidArgument(f"cannot mount {fstype} on {destination}: the image has a symlink there")
     try:
-        if is_bind(mount):
+        if clone is not None:
+            mount_fd, directory = clone, stat.S_ISDIR(os.fstat(clone).st_mode)
+        elif is_bind(mount):
             mount_fd, directory = _clone(mount["source"], options.recursive)
         else:
             mount_fd, directory = (

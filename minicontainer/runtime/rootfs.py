@@ -29,10 +29,11 @@ def detach() -> None:
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_SLAVE)
 
 
-def build(config: dict[str, Any], cgroup_mounts: CgroupMounts) -> int:
+def build(config: dict[str, Any], cgroup_mounts: CgroupMounts, clones: Mapping[int, int] = {}) -> int:
     """Assemble the tree of an OCI ``config``; returns a descriptor of its root directory.
 
-    ``cgroup_mounts`` are the container's own cgroup directories: (path on the host, name below /sys/fs/cgroup).
+    :param cgroup_mounts: the container's own cgroup directories: (path on the host, name below /sys/fs/cgroup)
+    :param clones: of some mounts, what :func:`minicontainer.runtime.mounts.clone_peers` has cloned
     """
     path, linux = config["root"]["path"], config["linux"]
     # pivot_root wants a mount point that is not the current root: bind the directory onto itself.
@@ -42,11 +43,11 @@ def build(config: dict[str, Any], cgroup_mounts: CgroupMounts) -> int:
     os.close(below)
     os.close(tree)
     root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for mount in config.get("mounts", ()):
+    for number, mount in enumerate(config.get("mounts", ())):
         if mount.get("type") in ("cgroup", "cgroup2"):
             _mount_cgroups(root, mount, cgroup_mounts)
         else:
-            mounts.make(root, mount)
+            mounts.make(root, mount, clones.get(number))
     if not _brings_dev(config):
         devices.populate(root, linux.get("devices", ()), has_namespace(config, "user"))
     return root

@@ -1,12 +1,13 @@
-"""Images: images, import, rmi."""
+"""Images: images, history, import, tag, rmi, image prune."""
 
 from __future__ import annotations
 
 import sys
 
-from minicontainer.cli import table
+from minicontainer import units
+from minicontainer.cli import confirm, table
 from minicontainer.cli.flags import BOOL, LIST, STRING, Command, Flag
-from minicontainer.engine import listing
+from minicontainer.engine import events, image_listing
 from minicontainer.errors import Error, NotFound
 from minicontainer.images import archive, changes
 from minicontainer.images.reference import Reference
@@ -29,16 +30,38 @@ HEADERS: dict[str, object] = {
     "UniqueSize": "UNIQUE SIZE",
     "Containers": "CONTAINERS",
 }
+HISTORY_HEADERS: dict[str, object] = {
+    "ID": "IMAGE",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "CreatedBy": "CREATED BY",
+    "Size": "SIZE",
+    "Comment": "COMMENT",
+}
 
 
 def images(engine: Engine, values: Values, words: list[str]) -> None:
     """List images."""
-    rows = listing.images(engine, words[0] if words else "", trunc=not values.no_trunc)
+    repository = words[0] if words else ""
+    rows = image_listing.images(engine, repository, filters=values.filter, trunc=not values.no_trunc)
     columns = ("Repository", "Tag", *(["Digest"] if values.digests else []), "ID", "CreatedSince", "Size")
-    if values.quiet:
-        rows = list({row["ID"]: row for row in rows}.values())
     quiet = "ID" if values.quiet else None
-    print(table.formatted(rows, values.format, HEADERS, columns, quiet), end="")
+    print(table.formatted(rows, values.format, HEADERS, columns, quiet), end="", flush=True)
+    for problem in engine.images.damaged():
+        print(f"minicontainer: {problem}", file=sys.stderr)
+
+
+def history(engine: Engine, values: Values, words: list[str]) -> None:
+    """Show how an image came to be."""
+    rows = image_listing.steps(engine, words[0], human=values.human, trunc=not values.no_trunc)
+    columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
+    headers = HISTORY_HEADERS if values.human else {**HISTORY_HEADERS, "CreatedSince": "CREATED AT"}
+    print(table.formatted(rows, values.format, headers, columns, "ID" if values.quiet else None), end="")
+
+
+def tag(engine: Engine, values: Values, words: list[str]) -> None:
+    """Give an image one more name."""
+    engine.tag_image(words[0], words[1])
 
 
 def import_(engine: Engine, values: Values, words: list[str]) -> None:
@@ -52,6 +75,7 @@ def import_(engine: Engine, values: Values, words: list[str]) -> None:
             config=changes.apply({}, values.change),
             message=values.message or f"Imported from {words[0]}",
         )
+    events.of_image(engine.root, "import", image)
     print(image.id)
 
 
@@ -70,6 +94,20 @@ def remove(engine: Engine, values: Values, names: list[str]) -> int:
     return status
 
 
+def prune(engine: Engine, values: Values, _: list[str]) -> None:
+    """Remove images that nobody needs."""
+    what = "images without at least one container associated to them" if values.all else "dangling images"
+    if not values.force and not confirm.confirmed(f"This will remove all {what}."):
+        return
+    removed = engine.prune_images(values.all, values.filter)
+    if removed.lines:
+        print("Deleted Images:")
+        for line in removed.lines:
+            print(f"{line[0].lower()}{line[1:]}")
+        print()
+    print(f"Total reclaimed space: {units.human_size(removed.freed, 4)}")
+
+
 def _complain(error: Exception) -> int:
     print(f"minicontainer: {error}", file=sys.stderr)
     return 1
@@ -83,12 +121,50 @@ COMMANDS = {
         (
             Flag("a", "all", BOOL, "Show all images (default hides intermediate images)"),
             Flag("", "digests", BOOL, "Show digests"),
+            Flag("f", "filter", LIST, "Filter output based on conditions provided", metavar="filter"),
             Flag("", "format", STRING, "Pretty-print images using a Go template"),
             Flag("", "no-trunc", BOOL, "Don't truncate output"),
             Flag("q", "quiet", BOOL, "Only show image IDs"),
         ),
         images,
         most=1,
+        completes="images",
+    ),
+    "history": Command(
+        "history",
+        "[OPTIONS] IMAGE",
+        "Show the history of an image",
+        (
+            Flag("", "format", STRING, "Pretty-print using a Go template, or table TEMPLATE, or json"),
+            Flag("H", "human", BOOL, "Print sizes and dates in human readable format", default=True),
+            Flag("", "no-trunc", BOOL, "Don't truncate output"),
+            Flag("q", "quiet", BOOL, "Only show image IDs"),
+        ),
+        history,
+        least=1,
+        most=1,
+        completes="images",
+    ),
+    "image prune": Command(
+        "image prune",
+        "[OPTIONS]",
+        "Remove unused images",
+        (
+            Flag("a", "all", BOOL, "Remove all unused images, not just dangling ones"),
+            Flag("", "filter", LIST, 'Provide filter values (e.g. "until=<timestamp>")', metavar="filter"),
+            Flag("f", "force", BOOL, "Do not prompt for confirmation"),
+        ),
+        prune,
+        most=0,
+    ),
+    "tag": Command(
+        "tag",
+        "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+        "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+        (),
+        tag,
+        least=2,
+        most=2,
         completes="images",
     ),
     "import": Command(

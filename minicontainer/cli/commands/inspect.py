@@ -11,6 +11,7 @@ from minicontainer.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minicontainer.cli.flags import Values
@@ -18,39 +19,46 @@ if TYPE_CHECKING:
 
 
 def _find(engine: Engine, name: str, kind: str) -> dict[str, Any]:
-    """The document of a container of this name, or else of an image."""
+    """The document of a container of this name, or else of an image, or else of a volume."""
     if kind in ("", "container"):
         try:
             return inspection.container(engine.find(name))
         except NotFound:
             if kind:
                 raise
+    if kind in ("", "image"):
+        try:
+            return inspection.image(engine.images.find(name))
+        except NotFound:
+            if kind:
+                raise NotFound(f"no such image: {name}") from None
     try:
-        return inspection.image(engine.images.find(name))
+        return engine.volumes.find(name).inspect()
     except NotFound:
-        raise NotFound(f"no such object: {name}" if not kind else f"no such image: {name}") from None
+        raise NotFound(f"no such object: {name}" if not kind else f"no such volume: {name}") from None
 
 
-def _inspect(engine: Engine, values: Values, names: list[str], kind: str) -> int:
+def print_documents(names: list[str], find: Callable[[str], dict[str, Any]], fmt: str | None) -> int:
+    """Print what ``find`` knows of each name, as ``--format`` says; 1 when one of them is not there."""
     template = None
-    if values.format and values.format != "json":
+    if fmt and fmt != "json":
         from minicontainer.cli.gotemplate import Template, TemplateSyntaxError
 
         try:
-            template = Template(values.format)
+            template = Template(fmt)
         except TemplateSyntaxError as error:
             raise UsageError(str(error), 64) from None
     found, status = [], 0
     for name in names:
         try:
-            found.append(_find(engine, name, kind))
+            found.append(find(name))
         except NotFound as error:
             print(f"minicontainer: {error}", file=sys.stderr)
             status = 1
     if template:
         for document in found:
             print(template.render(document))
-    elif values.format == "json":
+    elif fmt == "json":
         print(json.dumps(found, separators=(",", ":"), ensure_ascii=False))
     else:
         print(json.dumps(found, indent=4, ensure_ascii=False))
@@ -59,19 +67,19 @@ def _inspect(engine: Engine, values: Values, names: list[str], kind: str) -> int
 
 def inspect(engine: Engine, values: Values, names: list[str]) -> int:
     """Inspect containers and images."""
-    if values.type not in (None, "container", "image"):
+    if values.type not in (None, "container", "image", "volume"):
         raise UsageError(f'"{values.type}" is not a valid value for --type', 1)
-    return _inspect(engine, values, names, values.type or "")
+    return print_documents(names, lambda name: _find(engine, name, values.type or ""), values.format)
 
 
 def inspect_container(engine: Engine, values: Values, names: list[str]) -> int:
     """Inspect containers."""
-    return _inspect(engine, values, names, "container")
+    return print_documents(names, lambda name: _find(engine, name, "container"), values.format)
 
 
 def inspect_image(engine: Engine, values: Values, names: list[str]) -> int:
     """Inspect images."""
-    return _inspect(engine, values, names, "image")
+    return print_documents(names, lambda name: _find(engine, name, "image"), values.format)
 
 
 _FORMAT = Flag("f", "format", STRING, "Format the output using the given Go template, or json")
@@ -82,7 +90,9 @@ COMMANDS = {
         "Return low-level information on containers and images",
         (
             _FORMAT,
-            Flag("", "type", STRING, "Return JSON for specified type", values=("container", "image")),
+            Flag(
+                "", "type", STRING, "Return JSON for specified type", values=("container", "image", "volume")
+            ),
         ),
         inspect,
         least=1,

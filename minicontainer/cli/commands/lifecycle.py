@@ -61,7 +61,12 @@ def restart(engine: Engine, values: Values, names: list[str]) -> int:
 
 def remove(engine: Engine, values: Values, names: list[str]) -> int:
     """Remove containers; with --force, running ones and those that are not there are no error."""
-    return each(engine, names, lambda container: container.remove(values.force), ignore_missing=values.force)
+    return each(
+        engine,
+        names,
+        lambda container: container.remove(values.force, values.volumes),
+        ignore_missing=values.force,
+    )
 
 
 def pause(engine: Engine, values: Values, names: list[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 from minicontainer.cli import terminal
 from minicontainer.cli.flags import BOOL, BYTES, FLOAT, INT, LIST, STRING, Command, Flag, UsageError
 from minicontainer.engine.options import Options
-from minicontainer.errors import Error
+from minicontainer.errors import Error, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Options whose name in minicontainer.engine.options is another than on the command line.
 _RENAMED = {"label": "labels", "ulimit": "ulimits", "sysctl": "sysctls", "device": "devices", "rm": "remove"}
-_RENAMED["device_cgroup_rule"] = "device_cgroup_rules"
+_RENAMED |= {"device_cgroup_rule": "device_cgroup_rules", "volume": "volumes", "mount": "mounts"}
 
 CONTAINER_FLAGS = (
     Flag("", "blkio-weight", INT, "Block IO (relative weight), between 10 and 1000", metavar="uint16"),
@@ -49,6 +49,7 @@ CONTAINER_FLAGS = (
     Flag("m", "memory", BYTES, "Memory limit"),
     Flag("", "memory-reservation", BYTES, "Memory soft limit"),
     Flag("", "memory-swap", BYTES, "Swap limit equal to memory plus swap: '-1' for unlimited"),
+    Flag("", "mount", LIST, "Attach a filesystem mount to the container", metavar="mount"),
     Flag("", "name", STRING, "Assign a name to the container"),
     Flag(
         "",
@@ -61,7 +62,16 @@ CONTAINER_FLAGS = (
     Flag("", "oom-score-adj", INT, "Tune host's OOM preferences (-1000 to 1000)"),
     Flag("", "pid", STRING, "PID namespace to use", values=("host",)),
     Flag("", "pids-limit", INT, "Tune container pids limit (-1 for unlimited)"),
+    Flag("", "platform", STRING, "Set platform if server is multi-platform capable"),
     Flag("", "privileged", BOOL, "Give extended privileges to this container"),
+    Flag(
+        "",
+        "pull",
+        STRING,
+        "Pull image before running (always|missing|never)",
+        default="missing",
+        values=("always", "missing", "never"),
+    ),
     Flag("", "read-only", BOOL, "Mount the container's root filesystem as read only"),
     Flag("", "rm", BOOL, "Automatically remove the container when it exits"),
     Flag("", "security-opt", LIST, "Security options: no-new-privileges, seccomp=FILE|unconfined, …"),
@@ -74,6 +84,8 @@ CONTAINER_FLAGS = (
     Flag("", "ulimit", LIST, "Ulimit options", metavar="ulimit"),
     Flag("u", "user", STRING, "Username or UID (format: <name|uid>[:<group|gid>])"),
     Flag("", "uts", STRING, "UTS namespace to use", values=("host",)),
+    Flag("v", "volume", LIST, "Bind mount a volume"),
+    Flag("", "volumes-from", LIST, "Mount volumes from the specified container(s)"),
     Flag("w", "workdir", STRING, "Working directory inside the container"),
 )
 RUN_FLAGS = (
@@ -96,9 +108,40 @@ def _options(values: Values, flags: tuple[Flag, ...]) -> Options:
     return Options(**asked)
 
 
+def _make(engine: Engine, values: Values, words: list[str], options: Options) -> Container:
+    """Make the container; its image is pulled before when it is not here, or as ``--pull`` says."""
+    if values.pull not in ("always", "missing", "never"):
+        raise UsageError(f"invalid pull option: {values.pull!r}: must be one of always, missing or never")
+    if values.pull != "missing" or values.platform:
+        _pull_first(engine, words[0], values)
+    try:
+        return engine.create(words[0], words[1:], options)
+    except NotFound as error:
+        missing = error
+    from minicontainer.cli import pulling
+
+    if values.pull == "never" or pulling.is_here(engine, words[0]):  # what is missing is named by an option
+        raise missing
+    pulling.missing(engine, words[0], values.platform or "")
+    return engine.create(words[0], words[1:], options)
+
+
+def _pull_first(engine: Engine, name: str, values: Values) -> None:
+    """Pull an image that is asked for in another way than by its name alone."""
+    from minicontainer.cli import pulling
+
+    platform = values.platform or ""
+    if values.pull == "always":
+        pulling.always(engine, name, platform)
+    elif not pulling.is_here(engine, name, platform):
+        if values.pull == "never":
+            raise NotFound(f"no such image: {name}" + (f" for {platform}" if platform else ""))
+        pulling.missing(engine, name, platform)
+
+
 def _create(engine: Engine, values: Values, words: list[str], options: Options) -> Container:
     if not values.cidfile:
-        return engine.create(words[0], words[1:], options)
+        return _make(engine, values, words, options)
     try:
         file = open(values.cidfile, "x")
     except FileExistsError:
@@ -107,7 +150,7 @@ def _create(engine: Engine, values: Values, words: list[str], options: Options) 
         ) from None
     with file:
         try:
-            container = engine.create(words[0], words[1:], options)
+            container = _make(engine, values, words, options)
         except BaseException:
             os.unlink(values.cidfile)
             raise
@@ -146,7 +189,7 @@ def run(engine: Engine, values: Values, words: list[str]) -> int:
 def create(engine: Engine, values: Values, words: list[str]) -> None:
     """Make a container and print its id."""
     container = _create(engine, values, words, _options(values, CONTAINER_FLAGS))
-    container.commit()
+    container.settle()
     print(container.id)
 
 

@@ -1,4 +1,4 @@
-"""completion: the script for a shell, and the names of containers and images for it."""
+"""completion: the script for a shell, and the names of containers, images and volumes for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
 
 SHELLS = ("bash", "zsh", "fish")
-KINDS = ("containers", "running", "images")
+KINDS = ("containers", "running", "images", "volumes")
 
 
 def completion(engine: Engine, values: Values, words: list[str]) -> None:
@@ -29,10 +29,12 @@ def completion(engine: Engine, values: Values, words: list[str]) -> None:
 
 
 def names(engine: Engine, kind: str) -> list[str]:
-    """The names of all containers, of those that run, or of the images; without root's privileges, too."""
+    """The names of all containers, of those that run, or of images or volumes; without root's privileges, too."""
     if kind == "images":
         found = {name.familiar for image in engine.images.images() for name in image.names}
         return sorted(found | {name.removesuffix(":latest") for name in found})
+    if kind == "volumes":
+        return engine.volumes.names()
     try:
         links = [entry for entry in os.scandir(engine.names_path) if entry.is_symlink()]
     except FileNotFoundError:  # nobody has made a container yet

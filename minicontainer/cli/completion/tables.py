@@ -8,7 +8,7 @@ from minicontainer.cli import main
 from minicontainer.cli.flags import BOOL, Command, Flag
 
 _ARGUMENTS = {"cp": "paths", "completion": "shells"}  # for the others, what the command says itself
-_FILES = ("cidfile", "device", "env-file")  # options whose value is a path of the host
+_FILES = ("cidfile", "device", "env-file", "input", "output")  # options whose value is a path of the host
 
 
 def commands() -> list[Command]:
@@ -20,7 +20,7 @@ def commands() -> list[Command]:
 def words_of(group: str = "") -> dict[str, str]:
     """The words that name a command of a group, or those that can come first, and what each does."""
     if group:
-        return {word: main.COMMANDS[name.split()[-1]][1] for word, name in main.GROUPS[group].items()}
+        return {word: main.about(name)[1] for word, name in main.GROUPS[group].items()}
     words = {name: text for name, (_, text) in main.COMMANDS.items()}
     words |= {name: f"Manage {name}s" if name != "system" else "Manage the engine" for name in main.GROUPS}
     return words | {"help": "Help on a command"}
@@ -47,7 +47,7 @@ def valued(every: tuple[Flag, ...]) -> list[str]:
 
 
 def kind_of(command: Command) -> str:
-    """What its arguments are: containers, running, images, files, paths, shells or nothing."""
+    """What its arguments are: containers, running, images, volumes, files, paths, shells or nothing."""
     return _ARGUMENTS.get(command.name, command.completes)
 
 

@@ -1,0 +1,160 @@
+"""What ``images`` and ``history`` list, and which of it ``--filter`` lets through."""
+
+from __future__ import annotations
+
+import time
+
+from minicontainer import units
+from minicontainer.engine.listing import ago, has_label, local
+from minicontainer.errors import InvalidArgument
+from minicontainer.images import history
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from minicontainer.engine.engine import Engine
+    from minicontainer.images.image import Image
+
+    Test = Callable[[Image], bool]
+
+_MOST_CREATED_BY = 45  # characters of a step that history shows
+_NONE = "<none>"
+
+
+def images(
+    engine: Engine, repository: str = "", *, filters: Sequence[str] = (), trunc: bool = True
+) -> list[dict[str, Any]]:
+    """The rows of ``images``: one for each name of an image, and one for an image without; newest first.
+
+    ``filters`` are those of ``docker images``: dangling, label, before, since and reference. InvalidArgument for
+    others, NotFound when the image of ``before`` or ``since`` is not here.
+    """
+    tests, patterns = _filters(engine, [*filters, *([f"reference={repository}"] if repository else [])])
+    rows = []
+    for image in engine.images.images():
+        if not all(test(image) for test in tests):
+            continue
+        names = [(name.familiar_repository, name.tag or _NONE) for name in image.names]
+        for repo, tag in names or [(_NONE, _NONE)]:
+            if not patterns or any(_fits(pattern, repo, tag) for pattern in patterns):
+                rows.append(_row(image, repo, tag, trunc))
+    return rows
+
+
+def _row(image: Image, repository: str, tag: str, trunc: bool) -> dict[str, Any]:
+    moment = image.moment()
+    created = units.format_time(moment) if moment is not None else ""
+    return {
+        "Repository": repository,
+        "Tag": tag,
+        "ID": image.short_id if trunc else image.id,
+        "Digest": image.digest,
+        "CreatedSince": ago(created) if created else "N/A",
+        "CreatedAt": local(created) if created else "N/A",
+        "Size": units.human_size(image.size),
+        "VirtualSize": units.human_size(image.size, 4),
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "Containers": "N/A",
+    }
+
+
+def steps(engine: Engine, name: str, *, human: bool = True, trunc: bool = True) -> list[dict[str, Any]]:
+    """The rows of ``history``, the newest step first."""
+    rows = []
+    for step in history.steps(engine.images.find(name)):
+        moment = step.moment()
+        created = units.format_time(moment // units.SECOND * units.SECOND) if moment is not None else ""
+        created_by = step.created_by.replace("\t", " ")
+        if trunc and len(created_by) > _MOST_CREATED_BY:
+            created_by = created_by[: _MOST_CREATED_BY - 1] + "…"
+        rows.append(
+            {
+                "ID": step.id.removeprefix("sha256:")[:12] if trunc else step.id,
+                "CreatedSince": (ago(created) if human else created) if created else "N/A",
+                "CreatedAt": created or "N/A",
+                "CreatedBy": created_by,
+                "Size": units.human_size(step.size) if human else str(step.size),
+                "Comment": step.comment,
+            }
+        )
+    return rows
+
+
+# ------------------------------------------------------------------ filters
+
+
+def _filters(engine: Engine, filters: Sequence[str]) -> tuple[list[Test], list[str]]:
+    """The tests that an image has to pass, all of them, and patterns of which a name has to fit one."""
+    tests: list[Test] = []
+    patterns = []
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+        if key == "reference":
+            patterns.append(value)
+        else:
+            tests.append(_test(engine, key, value))
+    return tests, patterns
+
+
+def _test(engine: Engine, key: str, value: str) -> Test:
+    if key == "dangling":
+        wanted = boolean(key, value)
+        return lambda image: (not image.names) == wanted
+    if key == "label":
+        return lambda image: has_label(image.labels, value)
+    if key in ("before", "since"):
+        other = engine.images.find(value).moment() or 0
+        if key == "before":
+            return lambda image: (image.moment() or 0) < other
+        return lambda image: (image.moment() or 0) > other
+    raise InvalidArgument(f"invalid filter '{key}'")
+
+
+def boolean(key: str, value: str) -> bool:
+    """The value of a filter that is true or false."""
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidArgument(f"invalid filter '{key}={value}'; it is true or false")
+    return value in ("true", "1")
+
+
+def prune_test(filters: Sequence[str]) -> tuple[Test, bool | None]:
+    """One test of the filters of ``image prune``, until, label and label!; and what ``dangling`` says, if given."""
+    tests: list[Test] = []
+    dangling = None
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+        if key == "dangling":
+            dangling = boolean(key, value)
+        elif key == "until":
+            tests.append(_older(units.parse_time(value, time.time_ns())))
+        elif key in ("label", "label!"):
+            tests.append(_labelled(value, key == "label"))
+        else:
+            raise InvalidArgument(f"invalid filter '{key}'")
+    return (lambda image: all(test(image) for test in tests)), dangling
+
+
+def _older(moment: int) -> Test:
+    return lambda image: (image.moment() or 0) < moment
+
+
+def _labelled(wanted: str, has: bool) -> Test:
+    return lambda image: has_label(image.labels, wanted) == has
+
+
+def _fits(wanted: str, repository: str, tag: str) -> bool:
+    """Whether ``REPOSITORY[:TAG]`` as typed names this image; ``*`` stands for anything within a component."""
+    import fnmatch
+
+    path, colon, wanted_tag = wanted.rpartition(":")
+    if not colon or "/" in wanted_tag:
+        path, wanted_tag = wanted, "*"
+    same_depth = path.count("/") == repository.count("/")
+    return same_depth and fnmatch.fnmatchcase(repository, path) and fnmatch.fnmatchcase(tag, wanted_tag)
