@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from nbclient import NotebookClient
 from minicontainer import lab
 from minicontainer.engine.engine import Engine
 from minicontainer.errors import Error, NotFound
+from minicontainer.kernel import mount
 from minicontainer.kernel import namespaces as kernel
 from minicontainer.lab import children, peers, tidy
 from minicontainer.runtime import namespaces
@@ -280,7 +282,8 @@ def test_clean_up_removes_everything_and_says_so_again(
     assert "removed container lab-web\nremoved process sleep\nremoved cgroup " in said
     lab.clean_up()
     assert capsys.readouterr().out == (
-        "containers: none left\nprocesses:  none left\ncgroups:    none left\nmounts:     none left\n"
+        "containers: none left\nimages:     none left\nprocesses:  none left\n"
+        "cgroups:    none left\nmounts:     none left\n"
     )
     assert not group.exists()
 
@@ -322,6 +325,69 @@ def test_tables_have_two_faces() -> None:
     table = lab.table(["a", "long title"], [[1, "x|y"], ["longer", None]])
     assert repr(table) == "a       long title\n1       x|y\nlonger  None"
     assert table.markdown == "| a | long title |\n| --- | --- |\n| 1 | x\\|y |\n| longer | None |"
+
+
+def test_tree_shows_what_overlayfs_writes(tmp_path: pathlib.Path) -> None:
+    upper = tmp_path / "upper"
+    (upper / "etc" / "deep").mkdir(parents=True)
+    (upper / "etc" / "deep" / "file").write_text("short\n")
+    (upper / "etc" / "long").write_text("x" * 41)
+    (upper / "etc" / "binary").write_bytes(b"\0\xff")
+    (upper / "empty").mkdir()
+    (upper / "link").symlink_to("/etc")
+    os.mknod(upper / "gone", stat.S_IFCHR, os.makedev(0, 0))
+    os.mknod(upper / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.setxattr(upper / "etc", "trusted.overlay.opaque", b"y")
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        shown = lab.tree("upper/empty", "upper")
+    finally:
+        os.chdir(here)
+    assert repr(shown).splitlines() == [
+        "upper/empty/",
+        "upper/",
+        "    empty/",
+        "    etc/          opaque",
+        "        binary    2 bytes",
+        "        deep/",
+        "            file  'short'",
+        "        long      41 bytes",
+        "    gone          whiteout",
+        "    link          -> /etc",
+        "    null          crw-r--r--",
+    ]
+    assert shown.markdown == f"```text\n{shown.plain}\n```"
+
+
+def test_workbench_is_empty_where_children_begin_and_gone_in_the_end(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = os.getcwd()
+    lab.workbench()
+    bench = os.getcwd()
+    assert os.path.dirname(bench) == engine.root
+    lab.child("import os\nos.mkdir('made')\nopen('made/file', 'w').close()")
+    assert os.listdir() == ["made"]
+    lab.workbench()
+    assert (os.getcwd(), os.listdir()) == (bench, [])
+    lab.clean_up()
+    assert f"removed directory {os.path.basename(bench)}\n" in capsys.readouterr().out
+    assert (os.getcwd(), os.path.exists(bench)) == (here, False)
+
+
+def test_what_is_mounted_on_a_workbench_is_not_emptied_with_it(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A learner who mounts on the host by mistake loses neither the files nor the mount's own place."""
+    lab.workbench()
+    (tmp_path / "precious").write_text("kept")
+    os.makedirs("lower/mounted")
+    mount.mount(str(tmp_path), "lower/mounted", None, mount.MS_BIND)
+    assert tidy.remains()["mounts"] == [os.path.abspath("lower/mounted")]
+    lab.clean_up()
+    assert "removed mount mounted\n" in capsys.readouterr().out
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 # ------------------------------------------------------------------ Docker and its like
@@ -483,6 +549,207 @@ WRONG = {
             Cgroup(path)
         """,
     ],
+    "stack": [
+        """
+        def upside_down(branches, upper, work, merged):
+            options = f"lowerdir={':'.join(reversed(branches))},upperdir={upper},workdir={work}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+        """,
+        """
+        def to_be_read_only(branches, upper, work, merged):
+            mount.mount("overlay", merged, "overlay", 0, f"lowerdir={':'.join(branches)}")
+        """,
+        """
+        def one_more_below(branches, upper, work, merged):
+            options = f"lowerdir={':'.join([*branches, upper])}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+        """,
+        """
+        def by_copying(branches, upper, work, merged):
+            import shutil
+            for branch in reversed(branches):
+                shutil.copytree(branch, merged, dirs_exist_ok=True)
+        """,
+        """
+        def the_highest_is_written_to(branches, upper, work, merged):
+            options = f"lowerdir={branches[1]},upperdir={branches[0]},workdir={work}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+        """,
+    ],
+    "hide": [
+        """
+        def nothing(branch, name):
+            pass
+        """,
+        """
+        def as_an_archive_has_it(branch, name):
+            open(f"{branch}/.wh.{name}", "w").close()
+        """,
+        """
+        def an_empty_file(branch, name):
+            open(f"{branch}/{name}", "w").close()
+        """,
+        """
+        def another_device(branch, name):
+            import stat
+            os.mknod(f"{branch}/{name}", stat.S_IFCHR, os.makedev(1, 3))
+        """,
+        """
+        def out_of_the_lower_branch(branch, name):
+            os.unlink(f"{branch}/../low/{name}")
+        """,
+        """
+        def all_that_is_below(branch, name):
+            os.setxattr(branch, "trusted.overlay.opaque", b"y")
+            open(f"{branch}/kept", "w").close()
+        """,
+    ],
+    "move_in": [
+        """
+        def by_chroot(layer, upper, work, merged):
+            options = f"lowerdir={layer},upperdir={upper},workdir={work}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+            os.chroot(merged)
+            os.chdir("/")
+        """,
+        """
+        def with_the_old_root_on_top(layer, upper, work, merged):
+            options = f"lowerdir={layer},upperdir={upper},workdir={work}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+            os.chdir(merged)
+            mount.pivot_root(".", ".")
+            os.chdir("/")
+        """,
+        """
+        def with_the_old_root_inside(layer, upper, work, merged):
+            options = f"lowerdir={layer},upperdir={upper},workdir={work}"
+            mount.mount("overlay", merged, "overlay", 0, options)
+            os.mkdir(f"{merged}/old")
+            os.chdir(merged)
+            mount.pivot_root(".", "old")
+            os.chdir("/")
+        """,
+        """
+        def without_an_upper_directory(layer, upper, work, merged):
+            mount.mount("overlay", merged, "overlay", 0, f"lowerdir={layer}:{upper}")
+            os.chdir(merged)
+            mount.pivot_root(".", ".")
+            mount.umount2(".", mount.MNT_DETACH)
+            os.chdir("/")
+        """,
+        """
+        def to_the_layer_itself(layer, upper, work, merged):
+            mount.mount(layer, merged, None, mount.MS_BIND)
+            os.chdir(merged)
+            mount.pivot_root(".", ".")
+            mount.umount2(".", mount.MNT_DETACH)
+            os.chdir("/")
+        """,
+    ],
+    "changes": [
+        """
+        def all_is_new(upper, lower):
+            found = []
+            for where, directories, files in os.walk(upper):
+                found += ["A /" + os.path.relpath(f"{where}/{name}", upper) for name in directories + files]
+            return found
+        """,
+        """
+        def one_directory_deep(upper, lower):
+            return [f"{'C' if os.path.exists(f'{lower}/{name}') else 'A'} /{name}" for name in os.listdir(upper)]
+        """,
+        """
+        def whiteouts_are_changes(upper, lower):
+            found = []
+            for where, directories, files in os.walk(upper):
+                for name in directories + files:
+                    path = os.path.relpath(f"{where}/{name}", upper)
+                    found.append(f"{'C' if os.path.exists(f'{lower}/{path}') else 'A'} /{path}")
+            return found
+        """,
+        """
+        def without_directories(upper, lower):
+            found = []
+            for where, _, files in os.walk(upper):
+                for name in files:
+                    path = os.path.relpath(f"{where}/{name}", upper)
+                    gone = os.lstat(f"{where}/{name}").st_mode & 0o170000 == 0o020000
+                    kind = "D" if gone else "C" if os.path.exists(f"{lower}/{path}") else "A"
+                    found.append(f"{kind} /{path}")
+            return found
+        """,
+        """
+        def printed(upper, lower):
+            print("A /made")
+        """,
+    ],
+    "pack": [
+        """
+        def nothing(upper, archive):
+            pass
+        """,
+        """
+        def all_as_it_lies_there(upper, archive):
+            import tarfile
+            with tarfile.open(archive, "w") as tar:
+                for name in sorted(os.listdir(upper)):
+                    tar.add(f"{upper}/{name}", name)
+        """,
+        """
+        def without_whiteouts(upper, archive):
+            import tarfile
+            with tarfile.open(archive, "w") as tar:
+                for name in sorted(os.listdir(upper)):
+                    tar.add(f"{upper}/{name}", name, filter=lambda entry: None if entry.ischr() else entry)
+        """,
+        """
+        def in_the_order_of_the_disk(upper, archive):
+            import tarfile
+            with tarfile.open(archive, "w") as tar:
+                for where, directories, files in os.walk(upper):
+                    for name in directories + files:
+                        path = f"{where}/{name}"
+                        inside = os.path.relpath(where, upper)
+                        if os.lstat(path).st_mode & 0o170000 == 0o020000:
+                            tar.addfile(tarfile.TarInfo(f"{inside}/.wh.{name}"))
+                        else:
+                            tar.add(path, f"{inside}/{name}", recursive=False)
+        """,
+        """
+        def with_the_time_of_packing(upper, archive):
+            import tarfile, time
+            with tarfile.open(archive, "w") as tar:
+                for where, directories, files in os.walk(upper):
+                    for name in sorted(directories + files):
+                        path = f"{where}/{name}"
+                        inside = os.path.relpath(where, upper)
+                        if os.lstat(path).st_mode & 0o170000 == 0o020000:
+                            entry = tarfile.TarInfo(f"{inside}/.wh.{name}")
+                            entry.mtime = time.time()
+                            tar.addfile(entry)
+                        else:
+                            tar.add(path, f"{inside}/{name}", recursive=False)
+        """,
+    ],
+    "recover": [
+        """
+        def from_the_highest_layer(image, path):
+            import minicontainer
+            images = minicontainer.default_engine().images
+            layer = images.layer_directories(images.find(image))[0]
+            return str(os.path.isfile(layer + path))
+        """,
+        """
+        def the_file_beside_it(image, path):
+            import minicontainer
+            images = minicontainer.default_engine().images
+            return open(images.layer_directories(images.find(image))[-1] + "/etc/motd").read()
+        """,
+        """
+        def guessed(image, path):
+            return "password"
+        """,
+    ],
     "half_a_processor": [
         """
         def a_weight(path):
@@ -498,6 +765,111 @@ WRONG = {
         def shot(path):
             from minicontainer.runtime.cgroups import Cgroup
             Cgroup(path).kill()
+        """,
+    ],
+    "fetch_blob": [
+        """
+        def whatever_comes(host, name, digest, path):
+            import urllib.request
+            urllib.request.urlretrieve(f"http://{host}/v2/{name}/blobs/{digest}", path)
+            return True
+        """,
+        """
+        def nothing_ever(host, name, digest, path):
+            return False
+        """,
+        """
+        def looks_too_late(host, name, digest, path):
+            import hashlib
+            import urllib.request
+            urllib.request.urlretrieve(f"http://{host}/v2/{name}/blobs/{digest}", path)
+            return "sha256:" + hashlib.sha256(open(path, "rb").read()).hexdigest() == digest
+        """,
+        """
+        def trusts_the_length(host, name, digest, path):
+            import urllib.request
+            with urllib.request.urlopen(f"http://{host}/v2/{name}/blobs/{digest}") as answer:
+                data = answer.read()
+            if len(data) != 100_000:
+                return False
+            open(path, "wb").write(data)
+            return True
+        """,
+    ],
+    "tag_again": [
+        """
+        def laid_out_anew(host, name, old, new):
+            import json
+            import urllib.request
+            where = f"http://{host}/v2/{name}/manifests/"
+            with urllib.request.urlopen(where + old) as answer:
+                manifest = json.load(answer)
+            kind = {"Content-Type": manifest["mediaType"]}
+            data = json.dumps(manifest).encode()
+            urllib.request.urlopen(urllib.request.Request(where + new, data, kind, method="PUT")).close()
+        """,
+        """
+        def without_its_kind(host, name, old, new):
+            import urllib.request
+            where = f"http://{host}/v2/{name}/manifests/"
+            with urllib.request.urlopen(where + old) as answer:
+                data = answer.read()
+            urllib.request.urlopen(urllib.request.Request(where + new, data, method="PUT")).close()
+        """,
+        """
+        def looks_only(host, name, old, new):
+            import urllib.request
+            urllib.request.urlopen(f"http://{host}/v2/{name}/manifests/{old}").close()
+        """,
+        """
+        def carries_the_layers_too(host, name, old, new):
+            import json
+            import urllib.request
+            where = f"http://{host}/v2/{name}/manifests/"
+            with urllib.request.urlopen(where + old) as answer:
+                data, kind = answer.read(), answer.headers["Content-Type"]
+            for layer in json.loads(data)["layers"]:
+                urllib.request.urlopen(f"http://{host}/v2/{name}/blobs/{layer['digest']}").read()
+            request = urllib.request.Request(where + new, data, {"Content-Type": kind}, method="PUT")
+            urllib.request.urlopen(request).close()
+        """,
+    ],
+    "still_to_fetch": [
+        """
+        def all_of_it(host, name, tag, have):
+            import json
+            import urllib.request
+            with urllib.request.urlopen(f"http://{host}/v2/{name}/manifests/{tag}") as answer:
+                manifest = json.load(answer)
+            return sorted({each["digest"] for each in [manifest["config"], *manifest["layers"]]})
+        """,
+        """
+        def layers_only(host, name, tag, have):
+            import json
+            import urllib.request
+            with urllib.request.urlopen(f"http://{host}/v2/{name}/manifests/{tag}") as answer:
+                manifest = json.load(answer)
+            return sorted({each["digest"] for each in manifest["layers"]} - set(have))
+        """,
+        """
+        def some_of_it_twice(host, name, tag, have):
+            import json
+            import urllib.request
+            with urllib.request.urlopen(f"http://{host}/v2/{name}/manifests/{tag}") as answer:
+                manifest = json.load(answer)
+            needed = [each["digest"] for each in [manifest["config"], *manifest["layers"]]]
+            return [digest for digest in needed if digest not in have]
+        """,
+        """
+        def by_trying(host, name, tag, have):
+            import json
+            import urllib.request
+            with urllib.request.urlopen(f"http://{host}/v2/{name}/manifests/{tag}") as answer:
+                manifest = json.load(answer)
+            needed = {each["digest"] for each in [manifest["config"], *manifest["layers"]]}
+            for digest in needed:
+                urllib.request.urlopen(f"http://{host}/v2/{name}/blobs/{digest}").read()
+            return sorted(needed - set(have))
         """,
     ],
 }
@@ -546,7 +918,7 @@ def judge(name: str, function: object) -> tuple[bool, str]:
     while tidy.remains()["processes"] and time.monotonic() < deadline:
         time.sleep(0.01)
     left = tidy.remains()
-    assert not left["containers"] + left["processes"] + left["mounts"], left
+    assert not left["containers"] + left["images"] + left["processes"] + left["mounts"], left
     assert not Cgroup(lab.cgroup_path("check")).exists()
     return bool(verdict), repr(verdict)
 

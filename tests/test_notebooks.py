@@ -13,6 +13,7 @@ import tempfile
 
 import nbformat
 import pytest
+from conftest import DOCKER_IMAGE
 
 from minicontainer.lab import peers
 
@@ -41,6 +42,9 @@ INTRODUCES = {
     "00": ("minicontainer.engine.doctor",),
     "01": ("minicontainer.kernel", "minicontainer.runtime.namespaces"),
     "02": ("minicontainer.runtime.cgroups",),
+    "03": ("minicontainer.images.overlay",),
+    "04": tuple(f"minicontainer.images.{name}" for name in ("differences", "layers", "packing")),
+    "10": ("minicontainer.images.reference", "minicontainer.images.registry"),
 }
 FACADE = ("minicontainer", "minicontainer.lab", "minicontainer.errors")
 
@@ -240,7 +244,7 @@ def test_a_solved_copy_passes_whole(
     checks = tagged(solved, "check")
     assert len(checks) == len(tagged(read(chapter), "exercise"))
     assert [text_of(cell)[:8] for cell in checks] == ["✓ passed"] * len(checks), [text_of(c) for c in checks]
-    assert text_of(code(solved)[-1]).count("none left") == 4
+    assert text_of(code(solved)[-1]).count("none left") == 5
 
 
 def test_solutions_are_never_written_into_the_notebooks(
@@ -316,7 +320,7 @@ def test_recordings_are_what_the_tools_still_say(
     cell_id: str,
 ) -> None:
     (cell,) = [cell for cell in code(read(path)) if cell.id == cell_id]
-    peers.peer(tool, recording, cell.source.partition("\n")[2].replace(" alpine ", " minicontainer-tests "))
+    peers.peer(tool, recording, cell.source.partition("\n")[2].replace(" alpine ", f" {DOCKER_IMAGE} "))
     assert shape(capsys.readouterr().out) == shape(peers.recorded(recording))
 
 

@@ -7,6 +7,9 @@
 ``%%peer``                    a shell script for Docker and its like, or what it said elsewhere
 :func:`source`                the code that runs, with file and line
 :func:`table`                 rows, as a table
+:func:`tree`                  directories on disk, with the marks that overlayfs makes in them
+:func:`registry`              a registry on this host, to look into
+:func:`workbench`             an empty directory to work in, where children begin
 :data:`check`                 a checker for each exercise, by the exercise's name
 :func:`clean_up`              remove what the chapter made, and prove that nothing is left
 ============================  ================================================================
@@ -21,8 +24,10 @@ from minicontainer.lab import check, magics
 from minicontainer.lab.children import ChildFailed, child, every_child, shell
 from minicontainer.lab.peers import peer
 from minicontainer.lab.preflight import NotReady, require
+from minicontainer.lab.shelf import registry
 from minicontainer.lab.show import source, table
-from minicontainer.lab.tidy import LeftBehind, cgroup_path, clean_up
+from minicontainer.lab.tidy import LeftBehind, cgroup_path, clean_up, workbench
+from minicontainer.lab.trees import tree
 
 __all__ = [
     "ChildFailed",
@@ -34,10 +39,13 @@ __all__ = [
     "clean_up",
     "every_child",
     "peer",
+    "registry",
     "require",
     "shell",
     "source",
     "table",
+    "tree",
+    "workbench",
 ]
 
 magics.register()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import textwrap
 
 from minicontainer.errors import NotFound
 from minicontainer.lab.children import PACKAGE
@@ -45,7 +46,7 @@ def source(what: Any, name: str = "") -> Shown:
         text, line = _assignment(what, name)
     else:
         lines, line = inspect.getsourcelines(what)
-        text = "".join(lines)
+        text = textwrap.dedent("".join(lines))  # of a method, as wide as a function
     file = os.path.relpath(inspect.getfile(inspect.unwrap(what)), PACKAGE)
     where = file if inspect.ismodule(what) and not name else f"{file}, line {line}"
     fence = "````" if "```" in text else "```"

@@ -1,7 +1,8 @@
 """Leaving no trace: what a chapter makes can be told from everything else by its name.
 
-Containers of a chapter are called ``lab-…``; its cgroups are below the one of :func:`cgroup_path`; its
-processes have :data:`~minicontainer.lab.children.MARK` in their environment. So what is left of a run that was
+Containers and images of a chapter are called ``lab-…``; its cgroups are below the one of :func:`cgroup_path`;
+its files are in the directory of :func:`workbench`; its processes have
+:data:`~minicontainer.lab.children.MARK` in their environment. So what is left of a run that was
 broken off is found by the next one, also by another kernel.
 """
 
@@ -13,6 +14,9 @@ import time
 
 from minicontainer.engine import api
 from minicontainer.errors import Error
+from minicontainer.files import remove_tree
+from minicontainer.kernel import mount
+from minicontainer.lab import shelf
 from minicontainer.lab.children import MARK, mark
 from minicontainer.runtime.cgroups import Cgroup, hierarchies
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "lab-"
 _DIES_WITHIN = 5.0  # seconds
+_before: list[str] = []  # where the notebook was, before it went to its workbench
 
 
 class LeftBehind(Error):
@@ -31,6 +36,22 @@ class LeftBehind(Error):
 def cgroup_path(name: str = "") -> str:
     """Where a chapter's own cgroup ``name`` is, below each hierarchy: ``/minicontainer-lab/name``."""
     return f"/{mark()}/{name}".rstrip("/")
+
+
+def workbench() -> None:
+    """Make an empty directory and go there; children begin there too, and :func:`clean_up` removes it.
+
+    It is beside the containers, on a filesystem that can hold what overlayfs writes.
+    """
+    _clear_workbench()
+    if not _before:
+        _before.append(os.getcwd())
+    os.makedirs(_workbench_path())
+    os.chdir(_workbench_path())
+
+
+def _workbench_path() -> str:
+    return os.path.join(api.default_engine().root, mark())
 
 
 def clean_up() -> None:
@@ -51,10 +72,13 @@ def clean_up() -> None:
 
 def remove_all() -> list[str]:
     """Remove what there is; says what it was."""
-    removed = []
+    removed = shelf.close_all()
     for container in _containers():
         removed.append(f"container {container.name}")
         container.remove(force=True)
+    for name in _images():
+        removed.append(f"image {name}")
+        api.default_engine().remove_image(name, force=True)
     for pid, name in _processes():
         removed.append(f"process {name}")
         os.kill(pid, signal.SIGKILL)
@@ -66,13 +90,30 @@ def remove_all() -> list[str]:
     deadline = time.monotonic() + _DIES_WITHIN
     while _processes() and time.monotonic() < deadline:
         time.sleep(0.01)
-    return removed
+    return removed + _clear_workbench()
+
+
+def _clear_workbench() -> list[str]:
+    """Remove the workbench, and go back to where the notebook was before."""
+    path = _workbench_path()
+    removed = []
+    for point in reversed(_mounts()):
+        if point.startswith(f"{path}/"):  # or what is mounted there would be emptied with it
+            mount.umount2(point, mount.MNT_DETACH)
+            removed.append(f"mount {os.path.basename(point)}")
+    if not os.path.isdir(path):
+        return removed
+    if _before:
+        os.chdir(_before[0])
+    remove_tree(path)
+    return [*removed, f"directory {os.path.basename(path)}"]
 
 
 def remains() -> dict[str, list[str]]:
-    """What there is of a chapter's: containers, processes, cgroups, mounts."""
+    """What there is of a chapter's: containers, images, processes, cgroups, mounts."""
     return {
         "containers": [container.name for container in _containers()],
+        "images": _images(),
         "processes": [f"{name} (pid {pid})" for pid, name in _processes()],
         "cgroups": _cgroups(),
         "mounts": _mounts(),
@@ -81,6 +122,11 @@ def remains() -> dict[str, list[str]]:
 
 def _containers() -> list[Container]:
     return [each for each in api.list_containers(all=True) if each.name.startswith(PREFIX)]
+
+
+def _images() -> list[str]:
+    names = [name.familiar for image in api.list_images() for name in image.names]
+    return [name for name in names if name.rpartition("/")[2].startswith(PREFIX)]  # at whatever registry
 
 
 def _processes() -> list[tuple[int, str]]:
@@ -115,5 +161,6 @@ def _mounts() -> list[str]:
     return [
         point
         for point in points
-        if point.startswith(f"{root}/containers/") or os.path.basename(point).startswith(PREFIX)
+        if point.startswith((f"{root}/containers/", f"{_workbench_path()}/"))
+        or os.path.basename(point).startswith(PREFIX)
     ]

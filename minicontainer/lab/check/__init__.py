@@ -7,20 +7,32 @@ answers with what was seen and what was expected.
 from __future__ import annotations
 
 from minicontainer.lab.check.cgroups import at_most, half_a_processor, limit_memory
+from minicontainer.lab.check.copy_on_write import changes, pack, recover
 from minicontainer.lab.check.namespaces import (
     borrow_network,
     private_directory,
     start_as_pid_1,
 )
+from minicontainer.lab.check.registries import fetch_blob, still_to_fetch, tag_again
+from minicontainer.lab.check.union import hide, move_in, stack
 from minicontainer.lab.check.welcome import is_contained, start_kitchen
 
 __all__ = [
     "at_most",
     "borrow_network",
+    "changes",
+    "fetch_blob",
     "half_a_processor",
+    "hide",
     "is_contained",
     "limit_memory",
+    "move_in",
+    "pack",
     "private_directory",
+    "recover",
+    "stack",
     "start_as_pid_1",
     "start_kitchen",
+    "still_to_fetch",
+    "tag_again",
 ]

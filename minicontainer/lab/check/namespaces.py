@@ -21,8 +21,8 @@ def private_directory(solution: Callable[[str], object]) -> str:
     """The caller has a tmpfs on the directory, and its host has none."""
     with tempfile.TemporaryDirectory(prefix="lab-") as directory, Trial(solution, directory) as trial:
         _expect_left(trial, "mnt")
-        expect("what the process has mounted there", _mounted(trial.pid, directory), "tmpfs")
-        expect("what the host has mounted there", _mounted(trial.host, directory), "nothing")
+        expect("what the process has mounted there", mounted(trial.pid, directory), "tmpfs")
+        expect("what the host has mounted there", mounted(trial.host, directory), "nothing")
     return "the process has a tmpfs there, and its host has none"
 
 
@@ -70,7 +70,7 @@ def _expect_stayed(trial: Trial, kind: str) -> None:
         )
 
 
-def _mounted(pid: int, directory: str) -> str:
+def mounted(pid: int, directory: str) -> str:
     """The type of the filesystem mounted at a directory, as a process sees it (proc_pid_mountinfo(5))."""
     with open(f"/proc/{pid}/mountinfo") as file:
         found = [line.partition(" - ")[2].split()[0] for line in file if line.split()[4] == directory]
