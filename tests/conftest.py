@@ -50,17 +50,23 @@ def rootfs_archive() -> str:
     return str(fetched.path)
 
 
-@pytest.fixture(scope="session")
-def root(rootfs_archive: str) -> Iterator[str]:
-    """The state directory of the tests' engine, with the image ``alpine``; nothing is left when they end."""
+def engine_with_alpine(path: str, rootfs_archive: str) -> Engine:
+    """An engine below ``path`` with one image, ``alpine``."""
     from minicontainer.engine.engine import Engine
     from minicontainer.images import archive
     from minicontainer.images.reference import Reference
 
-    path = tempfile.mkdtemp(prefix="minicontainer-tests-")
     engine = Engine(path)
     with open(rootfs_archive, "rb") as stream:
         archive.import_tree(engine.images, stream, Reference.parse("alpine"), config={"Cmd": ["/bin/sh"]})
+    return engine
+
+
+@pytest.fixture(scope="session")
+def root(rootfs_archive: str) -> Iterator[str]:
+    """The state directory of the tests' engine, with the image ``alpine``; nothing is left when they end."""
+    path = tempfile.mkdtemp(prefix="minicontainer-tests-")
+    engine = engine_with_alpine(path, rootfs_archive)
     yield path
     for container in engine.containers(all=True):
         container.remove(force=True)

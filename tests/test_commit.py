@@ -317,6 +317,18 @@ def test_killed_at_any_moment_it_leaves_nothing_and_the_container_goes_on(cli, e
     cli("rm", "-f", container)
 
 
+def test_container_may_be_deeper_than_the_stack(cli, engine):
+    """Neither diff nor commit, nor the layer unpacked, nor the removal of all of it minds."""
+    script = "n=0; while [ $n -lt 1200 ]; do mkdir d; cd d; n=$((n+1)); done; echo x > end"
+    container = cli.out("run", "-d", "-w", "/tmp", "alpine", "sh", "-c", script)
+    cli("wait", container)
+    assert len(cli.out("diff", container).splitlines()) == 1202
+    cli("commit", container, "deep:1")
+    assert cli.out("run", "--rm", "deep:1", "find", "/tmp", "-name", "end").count("/d") == 1200
+    cli("rm", container)
+    cli("rmi", "deep:1")
+
+
 def test_two_at_once_both_succeed(cli, engine, changed):
     outcome = []
 

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from conftest import DOCKER_IMAGE
-from trees import make_deep
+from trees import deep_tree
 
 from minicontainer.images import differences
 
@@ -172,11 +172,9 @@ def test_file_capabilities_count(tmp_path):
     assert listed(tmp_path) == ["C /f"]
 
 
-def test_tree_that_is_deeper_than_the_stack(tmp_path):
-    for name in ("upper", "1"):
-        (tmp_path / name).mkdir()
-    make_deep(tmp_path / "upper", 1200)
-    assert len(listed(tmp_path)) == 1201
+def test_tree_that_is_deeper_than_the_stack():
+    with deep_tree(1200) as top:
+        assert len(differences.changes(str(top), [])) == 1201
 
 
 def test_directory_swapped_for_a_symlink_meanwhile_shows_nothing_of_the_host(tmp_path):

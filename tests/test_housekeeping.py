@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from at_terminal import Terminal
-from conftest import Cli
+from conftest import Cli, engine_with_alpine
 
 from minicontainer.engine import disk, pruning
 from minicontainer.engine.engine import Engine
@@ -23,12 +23,10 @@ WRITES = "head -c 10240 /dev/zero > /f"
 
 
 @pytest.fixture
-def own_root(tmp_path: pathlib.Path, root: str) -> Iterator[str]:
+def own_root(tmp_path: pathlib.Path, rootfs_archive: str) -> Iterator[str]:
     """A root of our own with the image ``alpine`` alone, for what counts or removes images."""
-    path = tmp_path / "root"
-    subprocess.run(["cp", "-a", "--reflink=auto", root, path], check=True)
-    yield str(path)
-    engine = Engine(str(path))
+    engine = engine_with_alpine(str(tmp_path / "root"), rootfs_archive)
+    yield engine.root
     for container in engine.containers(all=True):
         container.remove(force=True)
 
@@ -97,14 +95,14 @@ def test_df_looks_like_dockers(cli: Cli, docker: Any) -> None:
     assert json.loads(theirs).keys() == rows(cli)["Images"].keys()
 
 
-def test_df_details(cli: Cli) -> None:
-    cli("run", "--name", "it", "-v", "data:/v", "-v", "/a", "alpine", "sh", "-c", WRITES + "; cp /f /v")
-    shown = cli.out("system", "df", "-v")
+def test_df_details(own: Cli) -> None:
+    own("run", "--name", "it", "-v", "data:/v", "-v", "/a", "alpine", "sh", "-c", WRITES + "; cp /f /v")
+    shown = own.out("system", "df", "-v")
     assert re.search(r"^alpine +latest +\w{12} +.* ago +\S+ +0B +\S+ +1$", shown, re.M)
     assert re.search(r'^\w{12} +alpine +"sh -c .* +2 +10.2kB +.* ago +Exited .* +it$', shown, re.M)
     assert re.search(r"^data +1 +10.2kB$", shown, re.M)
-    assert cli.out("system", "df", "--format", "{{.Type}}={{.TotalCount}}").split("\n")[1] == "Containers=1"
-    assert cli.out("ps", "-as", "--format", "{{.Size}}").startswith("10.2kB (virtual ")
+    assert own.out("system", "df", "--format", "{{.Type}}={{.TotalCount}}").split("\n")[1] == "Containers=1"
+    assert own.out("ps", "-as", "--format", "{{.Size}}").startswith("10.2kB (virtual ")
 
 
 def test_a_file_with_two_names_is_counted_once(tmp_path: pathlib.Path) -> None:

@@ -22,9 +22,10 @@ import zstandard
 from conftest import DOCKER, PROJECT, has_docker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trees import describe, make_deep, make_everything, make_socket
+from trees import deep_tree, describe, make_everything, make_socket
 
 from minicontainer.errors import Conflict, InvalidArgument, Unsupported
+from minicontainer.files import remove_tree
 from minicontainer.images import headers, layers, overlay, packing, whiteouts
 from minicontainer.images.store import Store
 
@@ -389,21 +390,21 @@ def test_nothing_stays_open(tree, tmp_path):
 # -- depth --
 
 
-def test_tree_that_is_deeper_than_the_stack(tmp_path):
-    (tmp_path / "top").mkdir()
-    make_deep(tmp_path / "top", 1200)
-    archive = packed(tmp_path / "top")
-    (tmp_path / "copy").mkdir()
-    layers.apply(io.BytesIO(archive), str(tmp_path / "copy"))
-    assert packed(tmp_path / "copy") == archive
-    subprocess.run(["rm", "-rf", tmp_path / "top", tmp_path / "copy"], check=True)
+def test_tree_that_is_deeper_than_the_stack():
+    with deep_tree(1200) as top, deep_tree(0) as copy:
+        archive = packed(top)
+        layers.apply(io.BytesIO(archive), str(copy))
+        assert packed(copy) == archive and names(archive)[-1].endswith("/d/end")
+        remove_tree(str(copy))
+        copy.mkdir()
 
 
-def test_tree_that_is_deeper_is_refused(tmp_path):
-    make_deep(tmp_path, 2100)
-    with pytest.raises(InvalidArgument, match="is too deep to be packed: a path has 4095 bytes"):
-        packed(tmp_path)
-    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+def test_tree_that_is_deeper_than_a_path_is_refused():
+    with (
+        deep_tree(2100) as top,
+        pytest.raises(InvalidArgument, match="is too deep to be packed: a path has 4095 bytes"),
+    ):
+        packed(top)
 
 
 # -- trees that nobody thought of --

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
 import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
 
 CAPABILITY = bytes.fromhex(
     "0100000200200000000000000000000000000000"
@@ -107,8 +111,18 @@ def make_socket(path: pathlib.Path) -> None:
         sock.bind(str(path))
 
 
-def make_deep(top: pathlib.Path, levels: int) -> None:
-    """Directories one in the other, and a file at the end."""
+@contextlib.contextmanager
+def deep_tree(levels: int) -> Iterator[pathlib.Path]:
+    """A place with directories one in the other, and a file at the end; not pytest's, which could not remove it."""
+    top = tempfile.mkdtemp(prefix="minicontainer-deep-")
+    try:
+        _make_deep(top, levels)
+        yield pathlib.Path(top)
+    finally:
+        subprocess.run(["rm", "-rf", top], check=True)
+
+
+def _make_deep(top: str, levels: int) -> None:
     fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(levels):
         os.mkdir("d", dir_fd=fd)
