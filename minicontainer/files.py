@@ -99,29 +99,46 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        _empty(fd)
+        while _empty(fd):
+            pass
     finally:
         os.close(fd)
     with contextlib.suppress(FileNotFoundError):  # somebody else may be removing it too
         os.rmdir(path)
 
 
-def _empty(directory: int) -> None:
-    with os.scandir(directory) as entries:
+def _empty(top: int) -> bool:
+    """Remove what is in a directory; of a directory in it, what is in that comes up here, to be removed next.
+
+    So no more than two are open at a time, however deep the tree is. Returns whether there was anything.
+    """
+    with os.scandir(top) as entries:
         names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in names:
         with contextlib.suppress(FileNotFoundError):
             if not is_directory:
-                os.unlink(name, dir_fd=directory)
+                os.unlink(name, dir_fd=top)
                 continue
-            below = os.open(
-                name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory
-            )
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            below = os.open(name, flags, dir_fd=top)
             try:
-                _empty(below)
+                _bring_up(below, top)
             finally:
                 os.close(below)
-            os.rmdir(name, dir_fd=directory)
+            os.rmdir(name, dir_fd=top)
+    return bool(names)
+
+
+def _bring_up(directory: int, top: int) -> None:
+    """Remove the files of a directory, and move the directories that are in it to ``top``."""
+    with os.scandir(directory) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
+        with contextlib.suppress(FileNotFoundError):
+            if is_directory:
+                os.rename(name, f".{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
+            else:
+                os.unlink(name, dir_fd=directory)
 
 
 class Lock:

@@ -101,6 +101,21 @@ def test_layer_is_the_one_that_docker_makes(cli, engine, docker, changed):
     assert {".wh..wh..opq", ".wh.motd", ".wh.spool"} <= {name.rpartition("/")[2] for name in found}
 
 
+def test_docker_runs_what_was_committed(cli, docker, changed, tmp_path):
+    cli("commit", changed, "minicontainer-committed:1")
+    cli("save", "-o", tmp_path / "saved.tar", "minicontainer-committed:1")
+    docker("load", "-i", tmp_path / "saved.tar")
+    look = "cat /new /opt /media/mine; ls /media /var; ls /etc/motd"
+    try:
+        theirs = docker("run", "--rm", "--network", "none", "minicontainer-committed:1", "sh", "-c", look)
+    finally:
+        docker("rmi", "minicontainer-committed:1")
+    ours = cli("run", "--rm", "minicontainer-committed:1", "sh", "-c", look, code=None)
+    assert ours.stdout.split()[:3] == ["new", "file", "1"]
+    assert (theirs.stdout, theirs.stderr) == (ours.stdout, ours.stderr)
+    forget(cli, "minicontainer-committed:1")
+
+
 def test_configuration_is_the_one_that_docker_makes(cli, engine, docker):
     how = [
         "-e",

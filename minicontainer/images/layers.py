@@ -16,6 +16,7 @@ import os
 import stat
 
 from minicontainer.errors import InvalidArgument
+from minicontainer.files import remove_tree
 from minicontainer.images import attributes, entries, whiteouts
 from minicontainer.images.headers import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK
 from minicontainer.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -279,10 +280,8 @@ def _remove(parent: int, name: str) -> None:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         pass
-    except IsADirectoryError:
-        import shutil  # seldom: a directory that becomes a file within one layer
-
-        shutil.rmtree(name, dir_fd=parent)
+    except IsADirectoryError:  # that becomes a file within one layer
+        remove_tree(f"/proc/self/fd/{parent}/{name}")
 
 
 def _write(fd: int, data: bytes, offset: int) -> int:
