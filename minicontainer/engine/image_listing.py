@@ -67,7 +67,7 @@ def steps(engine: Engine, name: str, *, human: bool = True, trunc: bool = True) 
     for step in history.steps(engine.images.find(name)):
         moment = step.moment()
         created = units.format_time(moment // units.SECOND * units.SECOND) if moment is not None else ""
-        created_by = step.created_by.replace("\t", " ")
+        created_by = step.created_by.replace("\t", " ").replace("\n", " ")  # a line each, whatever was run
         if trunc and len(created_by) > _MOST_CREATED_BY:
             created_by = created_by[: _MOST_CREATED_BY - 1] + "…"
         rows.append(
