@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 DOCKER = "/usr/bin/docker"
+PEERS = {"docker", "podman", "skopeo", "umoci"}  # the fixtures that are other tools
 DOCKER_IMAGE = f"minicontainer-tests-{os.getpid()}"  #: the image alpine of the tests, in Docker
 
 
@@ -36,6 +37,9 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         raise pytest.UsageError("the tests make containers: run them as root, as with sudo ./scripts/test")
+    for item in items:
+        if PEERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("peer")
 
 
 @pytest.fixture(scope="session")
