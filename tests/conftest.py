@@ -79,13 +79,14 @@ def root(rootfs_archive: str) -> Iterator[str]:
 
 @pytest.fixture
 def engine(root: str) -> Iterator[Engine]:
-    """The tests' engine, as a program uses it; containers that a test leaves are removed after it, and volumes."""
+    """The tests' engine, as a program uses it; containers, volumes and images that a test leaves go after it."""
     from minicontainer.engine.engine import Engine
     from minicontainer.errors import NotFound
 
     engine = Engine(root)
     engine.sweep()
     before = {container.id for container in engine.containers(all=True)}
+    had = {image.id for image in engine.images.images()}
     yield engine
     for container in engine.containers(all=True):
         if container.id not in before:
@@ -93,6 +94,9 @@ def engine(root: str) -> Iterator[Engine]:
                 container.remove(force=True, volumes=True)
     for volume in engine.volumes.all():
         engine.volumes.remove(volume.name)
+    for image in engine.images.images():
+        if image.id not in had:
+            engine.images.remove(image)
 
 
 class Cli:

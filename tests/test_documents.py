@@ -24,7 +24,7 @@ MAIN = b"#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.2; done\n"
 
 
 @pytest.fixture(scope="module")
-def image(root: str, rootfs_archive: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(root: str, rootfs_archive: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of the root filesystem with an application in it."""
     path = tmp_path_factory.mktemp("image") / "web.tar"
     with tarfile.open(rootfs_archive) as source, tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as target:
@@ -34,7 +34,8 @@ def image(root: str, rootfs_archive: str, tmp_path_factory: pytest.TempPathFacto
         entry.mode, entry.size = 0o755, len(MAIN)
         target.addfile(entry, io.BytesIO(MAIN))
     Cli(root)("import", "-c", "WORKDIR /app", "-c", 'CMD ["./main.sh"]', path, "example/web")
-    return "example/web"
+    yield "example/web"
+    Cli(root)("rmi", "-f", "example/web")
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,11 @@ def test_image_of_a_stopped_container_goes_only_by_force_and_leaves_it_its_layer
     assert "Untagged: alpine:latest" in said and f"Deleted: sha256:{image}" in said
     assert state.out("start", "-a", container) == "alive"
     assert "no problems" in state.out("system", "check")
+    layers = os.path.join(state.argv[-1], "layers")
+    assert len(os.listdir(layers)) == 1
     state("rm", container)
+    assert os.listdir(layers) == [], "the last that needed it takes it along"
+    assert "no problems" in state.out("system", "check")
 
 
 def test_image_of_a_running_container_loses_its_name_at_most(state: Cli) -> None:

@@ -9,13 +9,19 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import Cli
+from conftest import Cli, engine_with_alpine
 from image_peers import Tool, podman, podman_run, skopeo, tool, umoci
 
 from minicontainer.engine.engine import Engine
 
 __all__ = ["podman", "skopeo", "umoci"]  # fixtures
 FULL = "docker.io/library/alpine:latest"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, rootfs_archive: str) -> str:
+    """A store of this module's own, which other tools may write into."""
+    return engine_with_alpine(str(tmp_path_factory.mktemp("interop")), rootfs_archive).root
 
 
 @pytest.fixture(scope="module")

@@ -270,7 +270,9 @@ class Container(Record):
             with self.locked():
                 status = self.state()["Status"] if self.is_whole() else CREATED
                 if status not in (RUNNING, PAUSED):
+                    document = self.document if self.is_whole() else {}
                     self.delete_files(volumes)
+                    self.engine.release_layers(document)
                     return
                 if not force:
                     raise Conflict(

@@ -236,6 +236,15 @@ class Engine(Directories):
                 found.update(Container(self, name).document["Layers"])
         return found
 
+    def release_layers(self, document: Document) -> None:
+        """Delete a removed container's layers, if nobody else needs them: its image may have gone before it."""
+        try:
+            self.images.find(document.get("Image", ""))
+        except NotFound:
+            with self.images.locked():
+                self.images.doom(set(document.get("Layers", ())))
+            self.images.sweep()
+
     # ------------------------------------------------------------ putting right
 
     def sweep(self) -> None:
