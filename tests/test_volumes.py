@@ -432,12 +432,12 @@ def test_filling_goes_on_where_somebody_was_killed(engine: Engine, filled: str, 
     moved = []
     rename = os.rename
 
-    def killed(source: str, target: str) -> None:
+    def killed(source: str, target: str, **how: int) -> None:
         if "/copied/" in source:
             moved.append(source)
             if len(moved) == 4:
                 raise SystemExit("killed")
-        rename(source, target)
+        rename(source, target, **how)
 
     monkeypatch.setattr(os, "rename", killed)
     with pytest.raises(SystemExit):
