@@ -147,7 +147,7 @@ def test_docker_images_and_networks_print_the_same() -> None:
     need_docker()
 
     assert_lists_the_same(
-        "images",
+        "images alpine",  # of others that are as old to the second Docker changes the order
         {
             "Repository": "REPOSITORY",
             "Tag": "TAG",
