@@ -211,6 +211,14 @@ def test_rm_f_of_one_that_is_to_be_removed_at_its_end(cli: Cli) -> None:
     assert cli.out("ps", "-aq") == ""
 
 
+def test_rm_of_one_whose_document_is_damaged(cli: Cli, root: str) -> None:
+    container = cli.out("create", "alpine", "true")
+    with open(f"{root}/containers/{container}/container.json", "w") as file:
+        file.write("{")
+    cli("rm", container)
+    assert cli.out("ps", "-aq") == ""
+
+
 def test_rm_by_the_beginning_of_an_id(cli: Cli) -> None:
     container = cli.out("create", "alpine", "true")
     assert cli.out("rm", container[:5]) == container[:5]

@@ -270,9 +270,10 @@ class Container(Record):
             with self.locked():
                 status = self.state()["Status"] if self.is_whole() else CREATED
                 if status not in (RUNNING, PAUSED):
-                    document = self.document if self.is_whole() else {}
+                    document = self._readable_document()
                     self.delete_files(volumes)
-                    self.engine.release_layers(document)
+                    if document:
+                        self.engine.release_layers(document)
                     return
                 if not force:
                     raise Conflict(
@@ -280,6 +281,13 @@ class Container(Record):
                         "Stop the container before attempting removal or force remove"
                     )
                 # somebody has started it again: once more
+
+    def _readable_document(self) -> dict[str, Any] | None:
+        """What was asked of it; None when that was never written, or is damaged: it can be removed all the same."""
+        try:
+            return self.document
+        except Error:
+            return None
 
     def _kill(self) -> None:
         """End it at once, paused or not, and wait for its monitor to have done its part."""

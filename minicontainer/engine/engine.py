@@ -239,10 +239,10 @@ class Engine(Directories):
     def release_layers(self, document: Document) -> None:
         """Delete a removed container's layers, if nobody else needs them: its image may have gone before it."""
         try:
-            self.images.find(document.get("Image", ""))
+            self.images.find(document["Image"])
         except NotFound:
             with self.images.locked():
-                self.images.doom(set(document.get("Layers", ())))
+                self.images.doom(set(document["Layers"]))
             self.images.sweep()
 
     # ------------------------------------------------------------ putting right
