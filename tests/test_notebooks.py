@@ -327,5 +327,5 @@ def test_recordings_are_what_the_tools_still_say(
 def shape(text: str) -> list[str]:
     """What a recording says, without what differs between machines: numbers, names of hosts, cgroup versions."""
     text = re.sub(r"\b[0-9a-f]{64}\b", "<id>", text)
-    text = re.sub(r"\b\d{2,}\b(?! bytes)(?!$)", "<number>", text)
+    text = re.sub(r"\b\d{2,}\b(?! bytes)(?!$)|\b\d+(?= devices)", "<number>", text)
     return [line for line in text.splitlines() if not re.match(r"\d+:", line)]

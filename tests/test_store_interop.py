@@ -16,6 +16,10 @@ from minicontainer.engine.engine import Engine
 
 __all__ = ["podman", "skopeo", "umoci"]  # fixtures
 FULL = "docker.io/library/alpine:latest"
+FROM_DOCKER = (
+    "--src-daemon-host",
+    os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
+)  # skopeo reads no DOCKER_HOST
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_podman_pulls_from_it_and_runs_it(layout: str, podman: Tool) -> None:
 
 def test_skopeo_writes_into_it(cli: Cli, layout: str, skopeo: Tool, base: str) -> None:
     for name in ("short", "docker.io/library/whole:1", "quay.io/some/where:2"):
-        skopeo("copy", "-q", f"docker-daemon:{base}", f"{layout}:{name}")
+        skopeo("copy", "-q", *FROM_DOCKER, f"docker-daemon:{base}", f"{layout}:{name}")
     assert set(cli.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == {
         "alpine:latest",
         "short:latest",
@@ -106,7 +110,7 @@ def test_skopeo_writes_into_it(cli: Cli, layout: str, skopeo: Tool, base: str) -
 def test_image_that_skopeo_gave_no_name_is_there_by_its_id(
     cli: Cli, layout: str, skopeo: Tool, base: str
 ) -> None:
-    skopeo("copy", "-q", f"docker-daemon:{base}", layout)
+    skopeo("copy", "-q", *FROM_DOCKER, f"docker-daemon:{base}", layout)
     (row,) = cli.out("images", "-f", "dangling=true", "--format", "{{.ID}} {{.Repository}}").splitlines()
     image, repository = row.split()
     assert repository == "<none>" and cli.out("run", "--rm", image, "echo", "by id") == "by id"
@@ -325,7 +329,9 @@ def test_what_podman_saves_we_load_and_run(
 def test_what_skopeo_saves_we_load_and_run(
     cli: Cli, skopeo: Tool, changed: str, tmp_path: pathlib.Path, form: str
 ) -> None:
-    skopeo("copy", "-q", f"docker-daemon:{changed}", f"{form}:{tmp_path}/theirs.tar:by/skopeo:1")
+    skopeo(
+        "copy", "-q", *FROM_DOCKER, f"docker-daemon:{changed}", f"{form}:{tmp_path}/theirs.tar:by/skopeo:1"
+    )
     assert cli.out("load", "-i", tmp_path / "theirs.tar") == "Loaded image: by/skopeo:1"
     assert cli.out("run", "--rm", "by/skopeo:1", *LOOK) == "new\nb"
 

@@ -146,7 +146,7 @@ def test_a_hundred_kills(state: Cli, archives: dict[str, pathlib.Path]) -> None:
 def test_load_that_is_killed_leaves_nothing_to_see(state: Cli, archives: dict[str, pathlib.Path]) -> None:
     before = state.out("images")
     hits = 0
-    for hundredths in range(12, 40, 4):
+    for hundredths in range(4, 40, 2):
         hits += killed(state, hundredths / 100, "load", "-i", archives["one"])
         if "one" in state.out("images"):
             break
