@@ -12,6 +12,7 @@ import pathlib
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a background job; our programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
