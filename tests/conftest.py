@@ -23,6 +23,7 @@ import pytest
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a background job; our programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

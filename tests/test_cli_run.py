@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import time
 
@@ -565,8 +566,11 @@ def test_signals_go_through_to_the_program(cli: Cli, name: str) -> None:
     with spawn(cli, "run", "--rm", "alpine", "sh", "-c", script) as program:
         assert program.stdout
         assert program.stdout.readline() == "ready\n"
-        program.send_signal(getattr(__import__("signal"), f"SIG{name}"))
-        assert program.wait(20) == 9
+        program.send_signal(getattr(signal, f"SIG{name}"))
+        try:
+            assert program.wait(20) == 9
+        finally:
+            program.kill()
         assert program.stdout.read() == "got\n"
 
 
