@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
 
+pytest.register_assert_rewrite("network_fixtures")
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 DOCKER = "/usr/bin/docker"
 PEERS = {"docker", "podman", "skopeo", "umoci"}  # the fixtures that are other tools
@@ -37,6 +38,16 @@ DOCKER_IMAGE = f"minicontainer-tests-{os.getpid()}"  #: the image alpine of the 
 
 def pytest_report_header() -> str:
     return f"root filesystem of the tests: {os.environ.get('MINICONTAINER_TEST_ROOTFS', '3.20')}"
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no bridge of an engine that a test has made and deleted."""
+    from minicontainer.engine.network import bridges
+    from minicontainer.kernel import netlink
+
+    if os.geteuid() == 0:
+        with netlink.Socket() as sock:
+            bridges.remove_orphans(sock)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,6 +90,9 @@ def root(rootfs_archive: str) -> Iterator[str]:
     yield path
     for container in engine.containers(all=True):
         container.remove(force=True)
+    from minicontainer.engine.network import members
+
+    members.prune(engine.networks)  # the default network's bridge is on the host
     shutil.rmtree(path)
 
 

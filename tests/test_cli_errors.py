@@ -42,7 +42,8 @@ def left(root: str) -> list[str]:
     found = []
     for kind in ("containers", "names", "run"):
         with contextlib.suppress(FileNotFoundError):
-            found += [f"{kind}/{name}" for name in os.listdir(os.path.join(root, kind)) if name != ".lock"]
+            known = (".lock", ".networks")  # who is on a network is told by tests/test_network_containers.py
+            found += [f"{kind}/{name}" for name in os.listdir(os.path.join(root, kind)) if name not in known]
     return found
 
 
@@ -440,8 +441,8 @@ Docker = Callable[..., subprocess.CompletedProcess[str]]
 def both(cli: Cli, docker: Docker, line: str, name: str) -> tuple[bool, str]:
     """Type a line at both: whether exit code and standard output are the same, and what they were."""
     words = shlex.split(line.replace("BOX", name))
-    ours = cli(*[word.replace("IMAGE", "alpine") for word in words], code=None)
     network = ["--network", "none"] if words[0] in ("run", "create") and len(words) > 1 else []
+    ours = cli(words[0], *network, *[word.replace("IMAGE", "alpine") for word in words[1:]], code=None)
     theirs = docker(words[0], *network, *[word.replace("IMAGE", DOCKER_IMAGE) for word in words[1:]])
     agree = (ours.returncode, same(ours.stdout)) == (theirs.returncode, same(theirs.stdout))
     return agree, f"{line}\n  ours:   {ours}\n  Docker: {theirs}"

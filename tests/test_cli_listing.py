@@ -265,7 +265,8 @@ def test_top_with_options_of_the_host_s_ps(cli: Cli, three: dict[str, str]) -> N
 @pytest.mark.cgroup
 def test_stats(cli: Cli) -> None:
     script = "head -c 3000000 /dev/zero > /dev/shm/x; while :; do :; done"
-    cli("run", "-d", "--name", "loop", "-m", "64m", "--cpus", "0.5", "alpine", "sh", "-c", script)
+    limits = ["-m", "64m", "--cpus", "0.5", "--network", "none"]
+    cli("run", "-d", "--name", "loop", *limits, "alpine", "sh", "-c", script)
     deadline = time.monotonic() + 60
     while True:
         header, row = cli.out("stats", "--no-stream", "loop").splitlines()

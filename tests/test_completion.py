@@ -23,9 +23,9 @@ OFFERED = {
     "container l": {"list", "logs", "ls"},
     "help ru": {"run"},
     "completion ": {"bash", "fish", "zsh"},
-    "run --net": {"--net", "--network"},
-    "container run --netw": {"--network"},
-    "run --network ": {"host", "none"},
+    "run --net": {"--net", "--network", "--network-alias"},
+    "container run --mac": {"--mac-address"},
+    "run --network ": {"bridge", "host", "none"},
     "run -it --rm -m 4m alp": {"alpine", "alpine:latest"},
     "run -m4m -it alp": {"alpine", "alpine:latest"},
     "run --memory=4m alp": {"alpine", "alpine:latest"},
@@ -41,10 +41,12 @@ OFFERED = {
     "--debug rm i": {"idle"},
     "--root /nonexistent rm ": set(),
     "cp we": {"web:"},
-    "inspect --type ": {"container", "image", "volume"},
+    "inspect --type ": {"container", "image", "network", "volume"},
     "volume rm d": {"data"},
     "volume l": {"list", "ls"},
     "system p": {"prune"},
+    "rollout p": {"promote"},
+    "rollout deploy --strategy ": {"blue-green", "canary"},
     "image inspect alp": {"alpine", "alpine:latest"},
     "import /etc/hostn": {"/etc/hostname"},
 }
@@ -179,7 +181,7 @@ def test_zsh_puts_it_on_the_line(environment, tmp_path):
             ("minicontainer run --network=h\t", r"--network=host "),
             ("minicontainer run --netw\t", r"--network"),
             ("minicontainer run -m 4m alpine:l\t", r"alpine:latest "),
-            ("minicontainer run --ne\t\t", r"--network +-- Connect a container to a network \(none"),
+            ("minicontainer run --ne\t\t", r"--network +-- Connect a container to a network \(NAME"),
             ("minicontainer cp we\t", r"cp web:"),
         ):
             terminal.expect("zsh: ")
@@ -212,7 +214,9 @@ def test_names_are_found_without_privileges(engine):
     os.close(write)
     os.waitpid(child, 0)
     with open(read) as file:
-        assert file.read() == repr([["idle", "web"], ["web"], ["alpine", "alpine:latest"], ["data"]])
+        networks = ["bridge", "host", "none"]
+        wanted = [["idle", "web"], ["web"], ["alpine", "alpine:latest"], ["data"], networks, []]
+        assert file.read() == repr(wanted)
 
 
 def test_what_it_cannot_do_it_says(cli):
@@ -223,4 +227,5 @@ def test_what_it_cannot_do_it_says(cli):
 
 @pytest.mark.parametrize("kind", shell.KINDS)
 def test_where_nothing_was_ever_made_there_is_nothing_to_offer(kind, tmp_path):
-    assert shell.names(Engine(str(tmp_path)), kind) == []
+    always = ["bridge", "host", "none"] if kind == "networks" else []
+    assert shell.names(Engine(str(tmp_path)), kind) == always

@@ -138,7 +138,7 @@ def test_nsenter_one_namespace_at_a_time(cli: Cli, web: str) -> None:
         assert enter("--uts", "ls", "/sys/class/net") == host_links, "only the uts namespace was asked for"
         assert enter("--net", "hostname") == os.uname().nodename
         devices = enter("--net", "cat", "/proc/self/net/dev").splitlines()[2:]
-        assert [device.split(":")[0].strip() for device in devices] == ["lo"]
+        assert [device.split(":")[0].strip() for device in devices] == ["lo", "eth0"]
 
 
 # ------------------------------------------------------------------ what it may use

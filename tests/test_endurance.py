@@ -108,7 +108,9 @@ def _written_as_running(engine: Engine) -> set[str]:
 
 
 def _directory(path: str) -> set[str]:
-    return set(os.listdir(path)) if os.path.isdir(path) else set()
+    """The containers in a directory; what begins with a dot is about something else, as networks."""
+    found = os.listdir(path) if os.path.isdir(path) else []
+    return {name for name in found if not name.startswith(".")}
 
 
 def _assert_nothing_left(engine: Engine, host: Host) -> None:

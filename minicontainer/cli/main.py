@@ -43,6 +43,7 @@ COMMANDS = {
     "logs": ("logs", "Fetch the logs of a container"),
     "nsenter": ("session", "Run a command in some namespaces of a running container"),
     "pause": ("lifecycle", "Pause all processes within one or more containers"),
+    "port": ("network", "List port mappings or a specific mapping for the container"),
     "ps": ("listing", "List containers"),
     "pull": ("registry", "Pull an image or a repository from a registry"),
     "push": ("registry", "Push an image or a repository to a registry"),
@@ -67,6 +68,22 @@ COMMANDS = {
 GROUPED = {
     "container prune": ("housekeeping", "Remove all stopped containers"),
     "image prune": ("images", "Remove unused images"),
+    "network connect": ("network", "Connect a container to a network"),
+    "network create": ("network", "Create a network"),
+    "network disconnect": ("network", "Disconnect a container from a network"),
+    "network graph": ("network", "Draw the networks that there are, with the containers on them"),
+    "network inspect": ("network", "Display detailed information on one or more networks"),
+    "network ls": ("network", "List networks"),
+    "network prune": ("housekeeping", "Remove all unused networks"),
+    "network rm": ("network", "Remove one or more networks"),
+    "rollout abort": ("rollout", "Give the old version all traffic, and remove the new one"),
+    "rollout create": ("rollout", "Create a service of one or more replicas behind a load balancer"),
+    "rollout deploy": ("rollout", "Bring up a new version and move the traffic to it"),
+    "rollout ls": ("rollout_status", "List rollouts"),
+    "rollout promote": ("rollout", "Give the new version all traffic, and remove the old one"),
+    "rollout rm": ("rollout", "Remove one or more rollouts with their containers"),
+    "rollout start": ("rollout", "Start what does not run of a rollout"),
+    "rollout status": ("rollout_status", "Show how a rollout is, and what can be done next"),
     "system check": ("image_files", "Verify every digest and every reference of the image store"),
     "system df": ("housekeeping", "Show disk usage"),
     "system prune": ("housekeeping", "Remove unused data"),
@@ -81,7 +98,7 @@ GROUPS = {
     "container": {
         name: name
         for name in (
-            "attach commit cp create diff exec export kill logs pause rename restart rm run start stats stop "
+            "attach commit cp create diff exec export kill logs pause port rename restart rm run start stats stop "
             "top unpause update wait"
         ).split()
     }
@@ -101,6 +118,20 @@ GROUPS = {
         "save": "save",
         "tag": "tag",
     },
+    "network": {
+        "connect": "network connect",
+        "create": "network create",
+        "disconnect": "network disconnect",
+        "graph": "network graph",
+        "inspect": "network inspect",
+        "ls": "network ls",
+        "list": "network ls",
+        "prune": "network prune",
+        "rm": "network rm",
+        "remove": "network rm",
+    },
+    "rollout": {name: f"rollout {name}" for name in "abort create deploy ls promote rm start status".split()}
+    | {"list": "rollout ls", "remove": "rollout rm"},
     "system": {
         "check": "system check",
         "df": "system df",
@@ -108,15 +139,8 @@ GROUPS = {
         "info": "info",
         "prune": "system prune",
     },
-    "volume": {
-        "create": "volume create",
-        "inspect": "volume inspect",
-        "ls": "volume ls",
-        "list": "volume ls",
-        "prune": "volume prune",
-        "rm": "volume rm",
-        "remove": "volume rm",
-    },
+    "volume": {name: f"volume {name}" for name in "create inspect ls prune rm".split()}
+    | {"list": "volume ls", "remove": "volume rm"},
 }
 GLOBAL_FLAGS = (
     Flag("", "root", STRING, "Where all state is kept", metavar="dir"),

@@ -208,9 +208,11 @@ def _namespaces(host: dict[str, Any], pid_of: Callable[[str], int]) -> list[dict
 def _sysctls(host: dict[str, Any]) -> dict[str, str]:
     """Docker's two: anybody may use low ports and ping; then what was asked for."""
     sysctls = {}
-    if host["NetworkMode"] == "none":
+    if host["NetworkMode"] != "host" and not host["NetworkMode"].startswith("container:"):
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
         sysctls["net.ipv4.ping_group_range"] = "0 2147483647"
+        if os.path.exists("/proc/sys/net/ipv6"):  # a device has it when its network does
+            sysctls["net.ipv6.conf.default.disable_ipv6"] = "1"
     for key, value in host["Sysctls"].items():
         _check_sysctl(key, host)
         sysctls[key] = value
@@ -235,24 +237,3 @@ def _check_sysctl(key: str, host: dict[str, Any]) -> None:
             raise InvalidArgument(f"--sysctl {key}: not allowed with --ipc host, it would change the host")
     elif key != "kernel.domainname":
         raise InvalidArgument(f"--sysctl {key}: not a parameter of a namespace, it would change the host")
-
-
-def write_files(document: Document, directory: str) -> None:
-    """Make the ``hostname``, ``hosts`` and ``resolv.conf`` that are bound into the container's /etc."""
-    hostname = document["Config"]["Hostname"]
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\n"
-    if document["HostConfig"]["NetworkMode"] == "host":
-        hosts = _read("/etc/hosts") or hosts
-    contents = {"hostname": f"{hostname}\n", "hosts": hosts, "resolv.conf": _read("/etc/resolv.conf")}
-    for name, text in contents.items():
-        with open(os.path.join(directory, name), "w") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)  # for all its users, whatever the caller's umask is
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""

@@ -235,6 +235,9 @@ class Container(Record):
             write_json(os.path.join(self.path, "container.json"), self.document)
             self.engine.free_name(old, self.id)
             self.emit("rename", oldName=f"/{old}")
+            from minicontainer.engine.network import ends
+
+            ends.rename(self)
 
     def update(self, **limits: Any) -> list[str]:
         """Change limits (``memory``, ``cpus``, ``pids_limit``, …), of a running container at once.

@@ -26,6 +26,7 @@ class Directories:
         self.root = os.path.abspath(given)
         self.run_path = DEFAULT_RUN if self.root == DEFAULT_ROOT else os.path.join(self.root, "run")
         self.containers_path = os.path.join(self.root, "containers")
+        self.networks_run_path = os.path.join(self.run_path, ".networks")  # who is on which, now
         self.names_path = os.path.join(self.root, "names")
         self.seccomp_cache = os.path.join(self.root, "cache", "seccomp")
 

@@ -51,6 +51,8 @@ def examine() -> Iterator[Check]:
     yield _seccomp()
     yield _busybox()
     yield _memory_swap()
+    yield from _networks()
+    yield _haproxy()
 
 
 def _privileges() -> Check:
@@ -193,6 +195,48 @@ def _busybox() -> Check:
     return Check("static busybox", OK, f"{path}, for a root filesystem without any network")
 
 
+def _networks() -> Iterator[Check]:
+    from minicontainer.engine.network import checking
+
+    tries = {
+        "bridges and veths": (checking.try_devices, "modprobe bridge veth"),
+        "nftables": (checking.try_filter, "modprobe nf_tables nft_chain_nat nft_masq nft_fib_inet"),
+    }
+    for name, (attempt, remedy) in tries.items():
+        error = _in_child(attempt)
+        status, detail = (OK, "for networks") if error is None else (ABSENT, error)
+        yield Check(name, status, detail, "" if error is None else remedy)
+    if checking.forwards():
+        yield Check("packet forwarding", OK, "the host passes on what containers send")
+    else:
+        yield Check("packet forwarding", OK, "off; the first network that has a way out turns it on")
+    yield from _other_filters()
+
+
+def _other_filters() -> Iterator[Check]:
+    """Whether the firewalls of others let our packets pass: one chain that drops them is enough."""
+    from minicontainer.engine.network import checking
+
+    try:
+        found, passage = checking.refusing()
+    except OSError as error:
+        yield Check("other firewalls", ABSENT, f"cannot be looked at: {error.strerror}", _remedy(str(error)))
+        return
+    if not found:
+        yield Check("other firewalls", OK, "none that drops what containers send")
+    elif passage:
+        yield Check(
+            "other firewalls", OK, f"{', '.join(found)} drops; our bridges are let pass in DOCKER-USER"
+        )
+    else:
+        yield Check(
+            "other firewalls",
+            ABSENT,
+            f"{', '.join(found)} drops what containers send to one another and outside",
+            "have it accept what comes from and goes to the bridges mc-*",
+        )
+
+
 def _memory_swap() -> Check:
     for hierarchy in cgroups.hierarchies():
         if "memory" in hierarchy.controllers and hierarchy.version == 1:
@@ -204,3 +248,13 @@ def _memory_swap() -> Check:
             return Check("swap accounting", OK if there else ABSENT, detail, remedy)
     swap = os.path.exists("/proc/swaps")
     return Check("swap accounting", OK if swap else ABSENT, "swap is limited with memory")
+
+
+def _haproxy() -> Check:
+    from minicontainer.engine.rollout import haproxy
+
+    try:
+        path = haproxy.find()
+    except Error as error:
+        return Check("load balancer", ABSENT, str(error).partition(";")[0], haproxy.HOW_TO_GET)
+    return Check("load balancer", OK, f"{path}, for rollouts")

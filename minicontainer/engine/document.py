@@ -117,7 +117,7 @@ def _config(
         "Volumes": own.get("Volumes"),
         "WorkingDir": workdir,
         "Entrypoint": entrypoint,
-        "ExposedPorts": own.get("ExposedPorts") or {},
+        "ExposedPorts": dict(own.get("ExposedPorts") or {}),
         "Labels": {**(own.get("Labels") or {}), **reading.pairs("label", options.labels)},
         "StopSignal": _signal(options.stop_signal or own.get("StopSignal") or "SIGTERM"),
         "StopTimeout": options.stop_timeout,
@@ -152,7 +152,7 @@ def _host_config(options: Options, find: Callable[[str], str]) -> dict[str, Any]
     return {
         "Binds": None,
         "VolumesFrom": None,
-        "NetworkMode": _mode("network", options.network, ("none", "host"), find),
+        "NetworkMode": _mode("network", options.network, (options.network,), find),
         "PidMode": _mode("pid", options.pid, ("", "host"), find),
         "IpcMode": _mode("ipc", options.ipc or "private", ("none", "private", "shareable", "host"), find),
         "UTSMode": _mode("uts", options.uts, ("", "host")),

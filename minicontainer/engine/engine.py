@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from minicontainer.engine.document import Document
     from minicontainer.engine.launcher import Handover
+    from minicontainer.engine.network.networks import Networks
     from minicontainer.engine.record import Record
+    from minicontainer.engine.rollout.rollouts import Rollouts
     from minicontainer.engine.volumes import Volumes
     from minicontainer.images.store import Removed
 
@@ -56,6 +58,20 @@ class Engine(Directories):
         from minicontainer.engine.volumes import Volumes  # a plain run has none
 
         return Volumes(self)
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """The rollouts."""
+        from minicontainer.engine.rollout.rollouts import Rollouts  # a plain run has none
+
+        return Rollouts(self)
+
+    @property
+    def networks(self) -> Networks:
+        """The networks."""
+        from minicontainer.engine.network.networks import Networks
+
+        return Networks(self)
 
     def require_root(self) -> None:
         """Raise Unsupported unless this process may do what making a container takes."""
@@ -150,6 +166,7 @@ class Engine(Directories):
         asked = document.make(
             container.id, "", image, image_name, argv, options, lambda name: self.find(name).id
         )
+        self._ask_for_network(asked, options)
         self._ask_for_mounts(asked, image, options)
         self.images.layer_directories(image)
         asked["Layers"] = image.diff_ids
@@ -168,6 +185,15 @@ class Engine(Directories):
         container.document = asked
         self._write_down(container)
         self.images.require(image)  # from here on, whoever removes images sees that this one is used
+
+    def _ask_for_network(self, asked: Document, options: Options) -> None:
+        from minicontainer.engine.network import asking
+
+        asking.ask(asked, options, self.networks)
+        mode = asked["HostConfig"]["NetworkMode"]
+        if mode.startswith("container:"):  # the two are one host to others, and so to themselves
+            other = self.find(mode.removeprefix("container:")).document["Config"]
+            asked["Config"].update({name: other[name] for name in ("Hostname", "Domainname")})
 
     def _ask_for_mounts(self, asked: Document, image: Image, options: Options) -> None:
         of_image = image.settings.get("Volumes") or {}
@@ -256,6 +282,8 @@ class Engine(Directories):
         """
         self.images.sweep()
         for name in listdir(self.run_path):
+            if name.startswith("."):
+                continue  # no container's: .networks, .rollouts
             container = Container(self, name)
             if not container.has_monitor():
                 container.tidy()

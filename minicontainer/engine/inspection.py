@@ -7,6 +7,8 @@ import os
 from minicontainer import units
 from minicontainer.engine import union
 from minicontainer.engine.container import PAUSED, RUNNING
+from minicontainer.engine.network import ends, ports
+from minicontainer.engine.network.network import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +55,47 @@ def container(it: Container) -> dict[str, Any]:
         "Bundle": it.path,
         "Layers": layers,
         "Mounts": [_mount_point(point) for point in mounts],
-        "NetworkSettings": {"Ports": {}, "IPAddress": "", "Gateway": "", "MacAddress": "", "Networks": {}},
+        "NetworkSettings": _network_settings(it, running),
     }
+
+
+def _network_settings(it: Container, running: bool) -> dict[str, Any]:
+    """Where it is on networks, or would like to be; what is at the top is of the default network alone."""
+    held = ends.of(it) if running else []
+    now = {end.network.name: end for end in held}
+    networks = {
+        name: {**_NO_END, **wish, **(now[name].settings() if name in now else {})}
+        for name, wish in ends.wanted(it.document).items()
+    }
+    if not networks and it.document["HostConfig"]["NetworkMode"] in ("host", "none"):
+        networks = {it.document["HostConfig"]["NetworkMode"]: dict(_NO_END)}
+    published = [port for end in held for port in end.ports]
+    first = networks.get(DEFAULT, {})
+    return {
+        "Ports": ports.by_port(it.document, published) if running else {},
+        **{key: first.get(key, value) for key, value in _NO_END.items() if key in _AT_THE_TOP},
+        "Networks": networks,
+    }
+
+
+_NO_END: dict[str, Any] = {
+    "IPAMConfig": None,
+    "Links": None,
+    "Aliases": None,
+    "NetworkID": "",
+    "EndpointID": "",
+    "Gateway": "",
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "MacAddress": "",
+    "DriverOpts": None,
+}
+_AT_THE_TOP = (
+    "EndpointID Gateway GlobalIPv6Address GlobalIPv6PrefixLen IPAddress IPPrefixLen IPv6Gateway MacAddress"
+).split()
 
 
 def _mount_point(point: dict[str, Any]) -> dict[str, Any]:

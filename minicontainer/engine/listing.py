@@ -9,6 +9,7 @@ import time
 
 from minicontainer import units
 from minicontainer.engine.container import CREATED, EXITED, PAUSED, RUNNING
+from minicontainer.engine.network import ends, ports
 from minicontainer.errors import Error, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ def _container_row(container: Container, state: dict[str, Any], trunc: bool, siz
         "Command": json.dumps(command, ensure_ascii=False),  # a newline in it would break the table
         "CreatedAt": local(document["Created"]),
         "RunningFor": ago(document["Created"]),
-        "Ports": "",
+        "Ports": _ports(container) if state["Status"] in (RUNNING, PAUSED) else "",
         "State": state["Status"],
         "Status": status(state),
         "Size": _size(container) if size else "",
@@ -73,8 +74,19 @@ def _container_row(container: Container, state: dict[str, Any], trunc: bool, siz
         "Label": lambda name: labels.get(name, ""),
         "Mounts": ",".join(_shortened(point, trunc) for point in mounts),
         "LocalVolumes": str(sum(point["Type"] == "volume" for point in mounts)),
-        "Networks": document["HostConfig"]["NetworkMode"],
+        "Networks": ",".join(_networks(document)),
     }
+
+
+def _ports(container: Container) -> str:
+    published = [port for end in ends.of(container) for port in end.ports]
+    return ports.column(ports.by_port(container.document, published))
+
+
+def _networks(document: dict[str, Any]) -> list[str]:
+    """The networks that it is to be on, ``host`` and ``none`` among them."""
+    mode = document["HostConfig"]["NetworkMode"]
+    return sorted(ends.wanted(document)) or ([] if mode.startswith("container:") else [mode])
 
 
 def _shortened(point: dict[str, Any], trunc: bool) -> str:
@@ -153,6 +165,10 @@ def _container_filter(engine: Engine, text: str) -> Callable[[Container, dict[st
             value in (point.get("Name"), point["Source"], point["Destination"])
             for point in container.document.get("Mounts", ())
         )
+    if key == "network":
+        return lambda container, state: _is_on(container, value)
+    if key in ("publish", "expose"):
+        return lambda container, state: _has_port(container, value, key == "publish")
     if key == "ancestor":
         image = _image_id(engine, value)
         return lambda container, state: container.document["Image"] == image
@@ -162,6 +178,24 @@ def _container_filter(engine: Engine, text: str) -> Callable[[Container, dict[st
             return lambda container, state: bool(container.document["Created"] < created)
         return lambda container, state: bool(container.document["Created"] > created)
     raise InvalidArgument(f"invalid filter '{key}'")
+
+
+def _is_on(container: Container, name: str) -> bool:
+    """Whether it is to be on a network of this name or id."""
+    networks = _networks(container.document)
+    return name in networks or any(
+        network.name in networks and network.id.startswith(name)
+        for network in container.engine.networks.all()
+    )
+
+
+def _has_port(container: Container, text: str, published: bool) -> bool:
+    """Whether it publishes, or exposes, one of the ports ``80``, ``80/udp``, ``8000-8080/tcp``."""
+    wanted = set(ports.exposed("filter", text))
+    if not published:
+        return not wanted.isdisjoint(container.document["Config"]["ExposedPorts"])
+    held = [port for end in ends.of(container) for port in end.ports]
+    return any(f"{port['HostPort']}/{port['Type']}" in wanted for port in held)
 
 
 def matches(pattern: str, name: str) -> bool:

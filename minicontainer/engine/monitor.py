@@ -24,6 +24,7 @@ import time
 from minicontainer import units
 from minicontainer.engine import events, logs, stream
 from minicontainer.engine.execs import Execs
+from minicontainer.engine.network.plugging import Plugging
 from minicontainer.engine.record import EXITED, RUNNING
 from minicontainer.engine.relay import Relay
 from minicontainer.files import Lock, remove_tree
@@ -98,6 +99,7 @@ class Monitor:
         self.process: Process | None = None
         self.exit_code: int | None = None
         self.execs = Execs(container)
+        self.networks = Plugging(container)
         self.relay: Relay
 
     def live(self, handover: Handover, failed: OSError | None) -> None:
@@ -154,6 +156,7 @@ class Monitor:
         rootfs_tree.detach()  # what is attached now shows nowhere else
         self._attach(rootfs, config["root"]["path"])
         tty, keep_stdin = config["process"]["terminal"], container.document["Config"]["OpenStdin"]
+        self.networks.open_ports()
         theirs, ours = _pipes(tty, keep_stdin)
         try:
             self.process = launch.launch(
@@ -163,6 +166,7 @@ class Monitor:
                 seccomp_cache=container.directories.seccomp_cache,
                 clones=clones,
                 meanwhile=lambda: self._open_relay(ours, tty),
+                prepared=self.networks.plug_in,
             )
         finally:
             for fd in set(theirs):
@@ -193,6 +197,7 @@ class Monitor:
             os.kill(self.process.pid, signal.SIGKILL)
             os.waitpid(self.process.pid, 0)
         self._unmount()
+        self.networks.close()
         self.container.give_up(error)
 
     def _open_relay(self, ours: dict[str, int], tty: bool) -> None:
@@ -229,6 +234,7 @@ class Monitor:
             if self.process and pid == self.process.pid:
                 self.exit_code = code
             self.execs.ended(pid, code)
+            self.networks.ended(pid)
             self._tell(pid, code)
 
     def _tell(self, pid: int, code: int) -> None:
@@ -285,6 +291,7 @@ class Monitor:
         oom = self.cgroup.oom_kills() > 0
         events.ended(container, self.exit_code or 0, oom)
         waiting = [client for client in self.relay.clients if client.waits_for]
+        self.networks.close()
         self.cgroup.remove()
         if container.document["HostConfig"]["AutoRemove"]:
             self._remove()

@@ -84,7 +84,19 @@ class Options:
     ipc: str = ""  #: "", ``none``, ``host``, ``private``, ``shareable`` or ``container:NAME``
     uts: str = ""  #: "" or ``host``
     cgroupns: str = ""  #: "", ``private`` or ``host``
-    network: str = "none"  #: ``none``, ``host`` or ``container:NAME``
+    # whom it can reach
+    network: str = "bridge"  #: ``bridge``, ``none``, ``host``, ``container:NAME`` or a network's name
+    ip: str = ""  #: its address there
+    ip6: str = ""
+    mac_address: str = ""
+    network_alias: Sequence[str] = ()  #: further names there
+    publish: Sequence[str] = ()  #: ``[ip:][host's port:]port[/udp]``, or ranges of ports
+    publish_all: bool = False  #: all exposed ports, each on a free one of the host
+    expose: Sequence[str] = ()  #: ``port[/udp]`` or ranges
+    dns: Sequence[str] = ()  #: addresses of name servers
+    dns_search: Sequence[str] = ()
+    dns_option: Sequence[str] = ()
+    add_host: Sequence[str] = ()  #: ``NAME:ADDRESS`` or ``NAME:host-gateway``
 
     def __init__(self, **given: object) -> None:
         for name, value in given.items():

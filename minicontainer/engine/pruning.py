@@ -83,6 +83,20 @@ def volumes(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
     return pruned
 
 
+def networks(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
+    """Remove the networks that no container is to be on, running or not.
+
+    ``filters`` are ``until=TIME``, ``label=…`` and ``label!=…``. Raises InvalidArgument for others.
+    """
+    passes = _test(filters, _OF_CONTAINERS)
+    from minicontainer.engine.network import members  # most that prune have no networks
+
+    pruned = Pruned("Deleted Networks:")
+    pruned.lines = members.prune(engine.networks, passes)
+    _say(engine, "network", pruned)
+    return pruned
+
+
 def images(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> Pruned:
     """Remove the images without a name, or ``all``, that no container has."""
     removed = engine.prune_images(all, filters)
@@ -100,7 +114,7 @@ def system(
     Volumes go only when asked for; and ``until`` says nothing about a volume, so then it cannot be a filter.
     """
     check(filters, with_volumes)
-    done = [containers(engine, filters)]
+    done = [containers(engine, filters), networks(engine, filters)]
     if with_volumes:
         done.append(volumes(engine, filters))
     return [*done, images(engine, all, filters)]

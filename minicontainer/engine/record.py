@@ -87,6 +87,10 @@ class Record:
     def document(self, value: dict[str, Any]) -> None:
         self._document = value
 
+    def forget(self) -> None:
+        """Read what was asked of it again, the next time that it is needed: with the lock it can be changed."""
+        self._document = None
+
     @property
     def name(self) -> str:
         """Its name, without the slash that Docker's API puts in front."""
@@ -184,7 +188,7 @@ class Record:
             if not lock.acquire(blocking=False):
                 return
         except FileNotFoundError:
-            remove_tree(self.run_path)
+            self._leave_run()
             return
         try:
             if not self.has_monitor():
@@ -197,7 +201,7 @@ class Record:
             self.document  # noqa: B018  it may be damaged, or not there yet
         except Error:
             if self.is_whole():  # it was in use: what can still be saved of it is not ours to delete
-                remove_tree(self.run_path)
+                self._leave_run()
             else:
                 self.delete_files()
             return
@@ -213,7 +217,7 @@ class Record:
             now = units.format_time(time.time_ns())
             error = "its monitor was killed"
             self.write_state(EXITED, Pid=0, ExitCode=KILLED, FinishedAt=now, Error=error)
-        remove_tree(self.run_path)
+        self._leave_run()
 
     def give_up(self, error: BaseException) -> None:
         """Leave nothing of a start that failed but the reason, in a container that is to stay."""
@@ -227,6 +231,18 @@ class Record:
         code = error.exit_code if isinstance(error, Error) else 125
         before = self.written_state()["Status"] if self.is_whole() else CREATED
         self.write_state(before, ExitCode=code, Error=str(error), Pid=0)
+        self._leave_run()
+
+    def leave_networks(self) -> None:
+        """Give back its addresses, ports and names, if it has any (see minicontainer.engine.network.ends)."""
+        if os.path.isdir(self.directories.networks_run_path):
+            from minicontainer.engine.network import ends
+
+            ends.leave(self)
+
+    def _leave_run(self) -> None:
+        """Delete what means nothing when it does not run: last of all, for by this others know that it ran."""
+        self.leave_networks()
         remove_tree(self.run_path)
 
     # ------------------------------------------------------------ locking and deleting it
@@ -283,8 +299,8 @@ class Record:
             self.directories.free_name(name, self.id)
         if name and written:
             self.emit("destroy")
+        self._leave_run()
         discard(self.directories, trash)
-        remove_tree(self.run_path)
 
 
 def discard(directories: Directories, trash: str) -> None:

@@ -15,7 +15,8 @@ import socket
 
 from minicontainer.engine import bundle, limits, stream, union, users
 from minicontainer.engine.launcher import Handover
-from minicontainer.errors import Conflict, Error
+from minicontainer.engine.network import ends, hosts
+from minicontainer.errors import Error
 from minicontainer.files import remove_tree, write_json
 
 TYPE_CHECKING = False
@@ -33,12 +34,15 @@ def start(container: Container, lock: Lock, client: socket.socket | None) -> lis
     rootfs = -1
     try:
         container.cgroup.remove()  # an empty one, of a start that was killed
+        container.leave_networks()
         remove_tree(container.run_path)
         os.makedirs(container.run_path, mode=0o700)
         if container.document.get("Mounts"):
             from minicontainer.engine import sources  # a plain run has none
 
             sources.make_ready(container)
+        if ends.wanted(container.document):
+            ends.join(container)
         rootfs = make_bundle(container)
         warnings = container.cgroup.create(limits.resources(container.document))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,9 +67,9 @@ def make_bundle(container: Container) -> int:
     rootfs = union.mount(container)
     try:
         user = users.resolve(rootfs, document["Config"]["User"], document["HostConfig"]["GroupAdd"])
-        bundle.write_files(document, container.path)
+        hosts.write_files(container)
         config = bundle.config(
-            document, merged, container.path, user, lambda other: container.engine.find(other).pid
+            document, merged, _files(container), user, lambda other: container.engine.find(other).pid
         )
         write_json(os.path.join(container.path, "config.json"), config, durable=False)
         return rootfs
@@ -77,8 +81,16 @@ def make_bundle(container: Container) -> int:
 def _await_monitor(container: Container, report: socket.socket) -> None:
     try:
         stream.reply(report)
-    except Conflict:
+    except stream.Gone:
         raise Error(f"the monitor of container {container.name} was killed{_last_words(container)}") from None
+
+
+def _files(container: Container) -> str:
+    """The directory with the files for its /etc: those of another one when it is on that one's networks."""
+    mode: str = container.document["HostConfig"]["NetworkMode"]
+    if mode.startswith("container:"):
+        return os.path.join(container.engine.containers_path, mode.removeprefix("container:"))
+    return container.path
 
 
 def _last_words(container: Container) -> str:

@@ -57,6 +57,10 @@ def listen(directory: str) -> socket.socket:
     return listener
 
 
+class Gone(Conflict):
+    """The monitor has ended without an answer."""
+
+
 def connect(directory: str) -> socket.socket:
     """Connect to the monitor; Conflict when none is there."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -103,7 +107,7 @@ def receive(client: socket.socket) -> tuple[bytes, list[int]]:
 def reply(client: socket.socket) -> tuple[Any, list[int]]:
     """Wait for the answer to a request, and the descriptors that came with it.
 
-    Raises the error that it carries, Conflict when the monitor is gone.
+    Raises the error that it carries, Gone when the monitor is.
     """
     from minicontainer.runtime.channel import revive
 
@@ -112,7 +116,7 @@ def reply(client: socket.socket) -> tuple[Any, list[int]]:
     except ConnectionResetError:
         data, descriptors = b"", []
     if not data:
-        raise Conflict("the container has stopped")
+        raise Gone("the container has stopped")
     content = parse(data)
     if "error" in content:
         raise revive(content)

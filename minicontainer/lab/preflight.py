@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 IMAGE = "alpine"
 _CONTROLLERS = ("memory", "cpu", "pids", "cpuset")
-_PROGRAMS = {"ip": "apt-get install iproute2"}
+_PROGRAMS = {"haproxy": "apt-get install haproxy", "ip": "apt-get install iproute2"}
 _EXAMINE = """
 import json
 from minicontainer.engine import doctor
@@ -42,7 +42,7 @@ def require(*needs: str) -> None:
     """Print a line for each need, and make sure of it.
 
     :param needs: of ``root``, ``namespaces``, ``overlay``, ``seccomp``, ``cgroups``, ``memory``, ``cpu``,
-        ``pids``, ``cpuset``, ``ip``, and ``image``: an image ``alpine``, which is made when there is none
+        ``pids``, ``cpuset``, ``ip``, ``haproxy``, and ``image``: an image ``alpine``, which is made when there is none
     :raises NotReady: with the one line that says what is missing and how to get it
     """
     found = examine()

@@ -93,6 +93,16 @@ def prune_volumes(engine: Engine, values: Values, _: list[str]) -> None:
     _report([pruning.volumes(engine, values.filter)] if sure else [])
 
 
+def prune_networks(engine: Engine, values: Values, _: list[str]) -> None:
+    """Remove all networks that no container is to be on."""
+    pruning.check(_filters(values), with_volumes=False)
+    warning = "This will remove all custom networks not used by at least one container."
+    if values.force or confirm.confirmed(warning):
+        pruned = pruning.networks(engine, values.filter)
+        if pruned.lines:
+            print(pruned)
+
+
 def prune_system(engine: Engine, values: Values, _: list[str]) -> None:
     """Remove all that is not used."""
     pruning.check(_filters(values), values.volumes)
@@ -211,6 +221,14 @@ COMMANDS = {
             "Remove all stopped containers",
             (_filter("until=<timestamp>"), _FORCE),
             prune_containers,
+            most=0,
+        ),
+        Command(
+            "network prune",
+            "[OPTIONS]",
+            "Remove all unused networks",
+            (_filter("until=<timestamp>"), _FORCE),
+            prune_networks,
             most=0,
         ),
         Command(

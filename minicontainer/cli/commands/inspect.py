@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _find(engine: Engine, name: str, kind: str) -> dict[str, Any]:
-    """The document of a container of this name, or else of an image, or else of a volume."""
+    """The document of a container of this name, or else of an image, a network or a volume."""
     if kind in ("", "container"):
         try:
             return inspection.container(engine.find(name))
@@ -32,6 +32,12 @@ def _find(engine: Engine, name: str, kind: str) -> dict[str, Any]:
         except NotFound:
             if kind:
                 raise NotFound(f"no such image: {name}") from None
+    if kind in ("", "network"):
+        try:
+            return engine.networks.find(name).inspect()
+        except NotFound:
+            if kind:
+                raise NotFound(f"no such network: {name}") from None
     try:
         return engine.volumes.find(name).inspect()
     except NotFound:
@@ -67,7 +73,7 @@ def print_documents(names: list[str], find: Callable[[str], dict[str, Any]], fmt
 
 def inspect(engine: Engine, values: Values, names: list[str]) -> int:
     """Inspect containers and images."""
-    if values.type not in (None, "container", "image", "volume"):
+    if values.type not in (None, *_TYPES):
         raise UsageError(f'"{values.type}" is not a valid value for --type', 1)
     return print_documents(names, lambda name: _find(engine, name, values.type or ""), values.format)
 
@@ -82,6 +88,7 @@ def inspect_image(engine: Engine, values: Values, names: list[str]) -> int:
     return print_documents(names, lambda name: _find(engine, name, "image"), values.format)
 
 
+_TYPES = ("container", "image", "network", "volume")
 _FORMAT = Flag("f", "format", STRING, "Format the output using the given Go template, or json")
 COMMANDS = {
     "inspect": Command(
@@ -90,9 +97,7 @@ COMMANDS = {
         "Return low-level information on containers and images",
         (
             _FORMAT,
-            Flag(
-                "", "type", STRING, "Return JSON for specified type", values=("container", "image", "volume")
-            ),
+            Flag("", "type", STRING, "Return JSON for specified type", values=_TYPES),
         ),
         inspect,
         least=1,

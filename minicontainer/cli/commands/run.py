@@ -55,10 +55,21 @@ CONTAINER_FLAGS = (
         "",
         "network",
         STRING,
-        "Connect a container to a network (none|host|container:NAME)",
-        values=("none", "host"),
+        "Connect a container to a network (NAME|bridge|none|host|container:NAME)",
+        values=("bridge", "none", "host"),
     ),
-    Flag("", "net", STRING, "The same as --network", values=("none", "host")),
+    Flag("", "net", STRING, "The same as --network", values=("bridge", "none", "host")),
+    Flag("", "network-alias", LIST, "Add network-scoped alias for the container"),
+    Flag("", "ip", STRING, "IPv4 address (e.g., 172.30.100.104)"),
+    Flag("", "ip6", STRING, "IPv6 address (e.g., 2001:db8::33)"),
+    Flag("", "mac-address", STRING, "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
+    Flag("", "dns", LIST, "Set custom DNS servers"),
+    Flag("", "dns-option", LIST, "Set DNS options"),
+    Flag("", "dns-search", LIST, "Set custom DNS search domains"),
+    Flag("", "add-host", LIST, "Add a custom host-to-IP mapping (host:ip)"),
+    Flag("p", "publish", LIST, "Publish a container's port(s) to the host"),
+    Flag("P", "publish-all", BOOL, "Publish all exposed ports to random ports"),
+    Flag("", "expose", LIST, "Expose a port or a range of ports"),
     Flag("", "oom-score-adj", INT, "Tune host's OOM preferences (-1000 to 1000)"),
     Flag("", "pid", STRING, "PID namespace to use", values=("host",)),
     Flag("", "pids-limit", INT, "Tune container pids limit (-1 for unlimited)"),
@@ -97,7 +108,7 @@ RUN_FLAGS = (
 )
 
 
-def _options(values: Values, flags: tuple[Flag, ...]) -> Options:
+def options_of(values: Values, flags: tuple[Flag, ...]) -> Options:
     """The engine's options from those on the command line."""
     asked = {}
     for flag in flags:
@@ -160,7 +171,7 @@ def _create(engine: Engine, values: Values, words: list[str], options: Options) 
 
 def run(engine: Engine, values: Values, words: list[str]) -> int:
     """Make a container, start it, and stay with it unless it is to be detached."""
-    options = _options(values, RUN_FLAGS)
+    options = options_of(values, RUN_FLAGS)
     if values.detach and values.attach:
         raise UsageError("conflicting options: -a and -d", 1)
     if values.detach:
@@ -188,7 +199,7 @@ def run(engine: Engine, values: Values, words: list[str]) -> int:
 
 def create(engine: Engine, values: Values, words: list[str]) -> None:
     """Make a container and print its id."""
-    container = _create(engine, values, words, _options(values, CONTAINER_FLAGS))
+    container = _create(engine, values, words, options_of(values, CONTAINER_FLAGS))
     container.settle()
     print(container.id)
 

@@ -1,4 +1,4 @@
-"""completion: the script for a shell, and the names of containers, images and volumes for it."""
+"""completion: the script for a shell, and the names of containers, images, volumes and so on for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
 
 SHELLS = ("bash", "zsh", "fish")
-KINDS = ("containers", "running", "images", "volumes")
+KINDS = ("containers", "running", "images", "volumes", "networks", "rollouts")
 
 
 def completion(engine: Engine, values: Values, words: list[str]) -> None:
@@ -35,6 +35,10 @@ def names(engine: Engine, kind: str) -> list[str]:
         return sorted(found | {name.removesuffix(":latest") for name in found})
     if kind == "volumes":
         return engine.volumes.names()
+    if kind == "networks":
+        return engine.networks.names()
+    if kind == "rollouts":
+        return engine.rollouts.names()
     try:
         links = [entry for entry in os.scandir(engine.names_path) if entry.is_symlink()]
     except FileNotFoundError:  # nobody has made a container yet

@@ -73,7 +73,9 @@ _minicontainer_offer() { # WORDS
 
 _minicontainer_argument() { # KIND
     case $1 in
-    containers | running | images | volumes) _minicontainer_offer "$(_minicontainer_names "$1")" ;;
+    containers | running | images | volumes | networks | rollouts)
+        _minicontainer_offer "$(_minicontainer_names "$1")"
+        ;;
     files) _minicontainer_files ;;
     paths)
         _minicontainer_files

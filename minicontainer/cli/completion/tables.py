@@ -47,7 +47,7 @@ def valued(every: tuple[Flag, ...]) -> list[str]:
 
 
 def kind_of(command: Command) -> str:
-    """What its arguments are: containers, running, images, volumes, files, paths, shells or nothing."""
+    """What its arguments are: containers, running, images, volumes, …, files, paths, shells or nothing."""
     return _ARGUMENTS.get(command.name, command.completes)
 
 

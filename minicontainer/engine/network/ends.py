@@ -1,0 +1,267 @@
+"""The end of a container on a network: what it has there, written down before it is made.
+
+A container has an end of each of its networks while it runs, and none when it does not: so it may come back with
+another address, and names, not addresses, are what others should know it by. :func:`join` writes the ends of a
+container down, takes its addresses and makes its names known; then its monitor makes the cables (.wires) and opens
+its ports (.ports). :func:`leave` takes all of it back; it is safe to call twice, and whoever finds a container
+whose monitor was killed calls it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from minicontainer.engine import events
+from minicontainer.engine.directories import listdir
+from minicontainer.engine.network import addresses, hosts
+from minicontainer.engine.network.network import Network
+from minicontainer.engine.network.networks import Networks
+from minicontainer.errors import Conflict, NotFound
+from minicontainer.files import read_json, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minicontainer.engine.record import Record
+
+
+class End:
+    """A container's end of a network; ``document`` is what is written down of it."""
+
+    def __init__(self, network: Network, document: dict[str, Any]) -> None:
+        self.network = network
+        self.document = document
+        self.container_id: str = document["Container"]
+        self.name: str = document["Name"]  #: the container's
+        self.aliases: list[str] = document["Aliases"]
+        self.interface: str = document["Interface"]  #: the plug in the container, as ``eth0``
+        self.host_interface: str = document["HostInterface"]  #: the plug in the bridge
+        self.mac: str = document["MacAddress"]
+        self.ipv4: str = document["IPAddress"]
+        self.ipv6: str = document["GlobalIPv6Address"]
+        #: whether the way to everywhere else is by this network
+        self.is_way_out: bool = document["WayOut"]
+        #: published ports: ``{"ContainerPort", "Type", "HostIp", "HostPort"}``
+        self.ports: list[dict[str, Any]] = document["Ports"]
+
+    @property
+    def names(self) -> list[str]:
+        """What others on the network know the container by."""
+        return list(dict.fromkeys([self.name, *self.aliases, self.container_id[:12]]))
+
+    @property
+    def own_names(self) -> list[str]:
+        """What the container calls itself: its host name, with the domain if it has one."""
+        own: list[str] = self.document["HostNames"]
+        return own
+
+    @property
+    def pools(self) -> list[tuple[str, addresses.Pool]]:
+        """Its addresses, each with where it is from."""
+        pairs = ((self.ipv4, self.network.pool(False)), (self.ipv6, self.network.pool(True)))
+        return [(address, pool) for address, pool in pairs if address and pool]
+
+    @property
+    def path(self) -> str:
+        """The file it is written down in."""
+        return os.path.join(self.network.ends_path, f"{self.container_id}.json")
+
+    def write(self) -> None:
+        """Write it down as it is now; what does not survive a boot need not be durable."""
+        write_json(self.path, self.document, durable=False)
+
+    def inspect(self) -> dict[str, Any]:
+        """What ``network inspect`` says of it."""
+        return {
+            "Name": self.name,
+            "EndpointID": self.document["EndpointID"],
+            "MacAddress": self.mac,
+            "IPv4Address": self._with_prefix(False),
+            "IPv6Address": self._with_prefix(True),
+        }
+
+    def _with_prefix(self, v6: bool) -> str:
+        address, pool = self.ipv6 if v6 else self.ipv4, self.network.pool(v6)
+        return f"{address}/{pool.subnet.prefix}" if address and pool else ""
+
+    def settings(self) -> dict[str, Any]:
+        """What ``inspect`` of the container says of it."""
+        v4, v6 = self.network.pool(False), self.network.pool(True)
+        gateways = {pool.is_v6: addresses.show(pool.gateway) for pool in (v4, v6) if pool}
+        return {
+            "NetworkID": self.network.id,
+            "EndpointID": self.document["EndpointID"],
+            "Gateway": "" if self.network.internal else gateways.get(False, ""),
+            "IPAddress": self.ipv4,
+            "IPPrefixLen": v4.subnet.prefix if self.ipv4 and v4 else 0,
+            "IPv6Gateway": "" if self.network.internal else gateways.get(True, ""),
+            "GlobalIPv6Address": self.ipv6,
+            "GlobalIPv6PrefixLen": v6.subnet.prefix if self.ipv6 and v6 else 0,
+            "MacAddress": self.mac,
+        }
+
+
+def of(record: Record) -> list[End]:
+    """The ends that a container has now, eth0 first."""
+    networks = Networks(record.directories)
+    found = []
+    for name in listdir(record.directories.networks_run_path):
+        path = os.path.join(record.directories.networks_run_path, name, "ends", f"{record.id}.json")
+        if os.path.exists(path):
+            with contextlib.suppress(FileNotFoundError, NotFound):  # it leaves while we look
+                found.append(End(networks.written(name), read_json(path)))
+    return sorted(found, key=lambda end: (len(end.interface), end.interface))
+
+
+def wanted(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The networks that a container is to be on, and what it wants to be there; none without a bridge."""
+    asked: dict[str, dict[str, Any]] = document.get("NetworkSettings", {}).get("Networks", {})
+    return asked
+
+
+# ------------------------------------------------------------------ coming and going
+
+
+def join(record: Record) -> list[End]:
+    """Give a container that is about to start its ends; nothing is left when it cannot have one of them.
+
+    Raises NotFound when a network is gone, Conflict when an address is taken.
+    """
+    networks = Networks(record.directories)
+    found = [(networks.get(name), wish) for name, wish in wanted(record.document).items()]
+    made: list[End] = []
+    with networks.locked():
+        try:
+            for network, wish in found:
+                networks.make_ready(network)
+                way_out = not network.internal and not any(end.is_way_out for end in made)
+                made.append(add(record, network, wish, len(made), way_out))
+            hosts.refresh(networks, [end.network for end in made], record)
+        except BaseException:
+            _remove(networks, made)
+            raise
+    return made
+
+
+def add(record: Record, network: Network, wish: dict[str, Any], number: int, way_out: bool) -> End:
+    """Write one end down and take its addresses; under the lock."""
+    asked = wish.get("IPAMConfig") or {}
+    given = {}
+    for v6, key in ((False, "IPv4Address"), (True, "IPv6Address")):
+        pool = network.pool(v6)
+        if pool:
+            name_of = namer(record)
+            chosen = addresses.choose(network.addresses_path, pool, network.name, asked.get(key, ""), name_of)
+            given[v6] = addresses.show(chosen)
+    address = given.get(False) or given[True]
+    mac = wish.get("MacAddress") or addresses.mac_of(addresses.parse(address)).hex(":")
+    end = End(
+        network,
+        {
+            "Container": record.id,
+            "Name": record.name,
+            "EndpointID": os.urandom(32).hex(),
+            "HostNames": _host_names(record.document["Config"]),
+            "Aliases": wish.get("Aliases") or [],
+            "Interface": f"eth{number}",
+            "HostInterface": f"veth{record.id[:8]}-{number}",
+            "MacAddress": mac,
+            "IPAddress": given.get(False, ""),
+            "GlobalIPv6Address": given.get(True, ""),
+            "WayOut": way_out,
+            "Ports": [],
+        },
+    )
+    end.write()
+    for address, _ in end.pools:
+        addresses.take(network.addresses_path, address, record.id)
+    _emit(end, "connect")
+    return end
+
+
+def _host_names(config: dict[str, Any]) -> list[str]:
+    full = ".".join(filter(None, (config["Hostname"], config["Domainname"])))
+    return list(dict.fromkeys([full, config["Hostname"]]))
+
+
+def namer(record: Record) -> Callable[[str], str]:
+    """A function from the id of a container to its name, for messages."""
+
+    def name_of(container_id: str) -> str:
+        from minicontainer.engine.record import Record
+
+        try:
+            return Record(record.directories, container_id).name
+        except NotFound:
+            return container_id[:12]
+
+    return name_of
+
+
+def leave(record: Record) -> None:
+    """Take all ends of a container back, with its addresses, ports and names."""
+    networks = Networks(record.directories)
+    if _files(record):
+        with networks.locked():
+            _remove(networks, of(record))
+            for path in _files(record):  # of a network whose document somebody has deleted
+                os.unlink(path)
+
+
+def _files(record: Record) -> list[str]:
+    top = record.directories.networks_run_path
+    paths = [os.path.join(top, name, "ends", f"{record.id}.json") for name in listdir(top)]
+    return [path for path in paths if os.path.exists(path)]
+
+
+def remove(networks: Networks, end: End) -> None:
+    """Take one end back; under the lock."""
+    _remove(networks, [end])
+
+
+def _remove(networks: Networks, ends: list[End]) -> None:
+    for end in ends:
+        for address, _ in end.pools:
+            addresses.give_back(end.network.addresses_path, address, end.container_id)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(end.path)
+        _emit(end, "disconnect")
+    hosts.refresh(networks, [end.network for end in ends])
+    if any(end.ports for end in ends):
+        from minicontainer.engine.network import firewall  # most have none
+
+        firewall.write(networks)
+
+
+def publish(record: Record, ports: list[dict[str, Any]]) -> None:
+    """Write down that these ports of a container are open on the host, and let packets in; by its monitor."""
+    networks = Networks(record.directories)
+    from minicontainer.engine.network import firewall
+
+    with networks.locked():
+        target = next((end for end in of(record) if end.is_way_out), None)
+        if target is None:
+            raise Conflict(f"container {record.name} has left the network that its ports are reached by")
+        target.document["Ports"] = ports
+        target.write()
+        firewall.write(networks)
+
+
+def rename(record: Record) -> None:
+    """Have the others know a container by its new name."""
+    networks = Networks(record.directories)
+    if _files(record):
+        with networks.locked():
+            ends = of(record)
+            for end in ends:
+                end.document["Name"] = record.name
+                end.write()
+            hosts.refresh(networks, [end.network for end in ends])
+
+
+def _emit(end: End, action: str) -> None:
+    attributes = {"container": end.container_id, "name": end.network.name, "type": "bridge"}
+    events.emit(end.network.directories.root, "network", action, end.network.id, attributes)

@@ -1,0 +1,131 @@
+"""Choosing subnets: those that were asked for, checked, or some that are free.
+
+A subnet must not overlap a route of the host: either its containers or the host would not find whatever is there.
+So every route is looked at, whoever made it, and the subnets of our other networks too, which may have no bridge
+since the last boot.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from minicontainer.engine.network.addresses import Subnet, parse, show
+from minicontainer.errors import Conflict, Error, InvalidArgument
+from minicontainer.kernel import netlink, rtnetlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minicontainer.engine.network.networks import Networks
+
+_SMALLEST = {32: 30, 128: 126}  # the longest prefix that leaves room for the gateway and a container
+
+
+def choose(
+    networks: Networks, subnets: list[str], gateways: list[str], ranges: list[str], ipv6: bool
+) -> list[dict[str, str]]:
+    """Docker's ``IPAM.Config`` of a new network; under the lock."""
+    wanted = [Subnet.parse(text) for text in subnets]
+    taken = list(in_use(networks))
+    for at, subnet in enumerate(wanted):
+        if subnet.size == 128 and not ipv6:
+            raise InvalidArgument(f"subnet {subnet} is one of IPv6; enable that with --ipv6")
+        if subnet.size in [other.size for other in wanted[:at]]:
+            raise InvalidArgument(f"subnet {subnet}: a network has one of IPv4 and one of IPv6 at most")
+        if subnet.prefix > _SMALLEST[subnet.size]:
+            raise InvalidArgument(f"subnet {subnet} has no room for a gateway and a container")
+        _refuse_overlap(subnet, taken)
+    for size, candidates in ((32, _private()), (128, _unique_local())):
+        if size not in [subnet.size for subnet in wanted] and (size == 32 or ipv6):
+            wanted.append(_first_free(candidates, taken))
+    return _with_details(sorted(wanted, key=lambda subnet: subnet.size), gateways, ranges)
+
+
+def _with_details(subnets: list[Subnet], gateways: list[str], ranges: list[str]) -> list[dict[str, str]]:
+    config = []
+    gateway_of, range_of = {}, {}
+    for text in gateways:
+        gateway_of[_home(subnets, parse(text), f"gateway {text}")] = text
+    for text in ranges:
+        part = Subnet.parse(text)
+        home = _home(subnets, part.address, f"range {text}")
+        if part.last > home.last:
+            raise InvalidArgument(f"range {text} is not within the subnet {home}")
+        range_of[home] = str(part)
+    for subnet in subnets:
+        gateway = gateway_of.get(subnet) or show(subnet.at(subnet.usable()[0]))
+        if int.from_bytes(parse(gateway)) not in subnet.usable():
+            raise InvalidArgument(f"gateway {gateway} is not an address for a host in the subnet {subnet}")
+        entry = {"Subnet": str(subnet), "Gateway": gateway}
+        config.append(entry | ({"IPRange": range_of[subnet]} if subnet in range_of else {}))
+    return config
+
+
+def _home(subnets: list[Subnet], address: bytes, what: str) -> Subnet:
+    for subnet in subnets:
+        if address in subnet:
+            return subnet
+    raise InvalidArgument(f"{what} is not within the subnet {' or '.join(map(str, subnets))}")
+
+
+def in_use(networks: Networks) -> Iterator[tuple[Subnet, str]]:
+    """Every subnet that is taken, and by what."""
+    for network in networks.made():
+        for pool in network.pools:
+            yield pool.subnet, f"network {network.name}"
+    with netlink.Socket() as sock:
+        names = {link.index: link.name for link in rtnetlink.links(sock)}
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for destination, prefix, index in rtnetlink.routes(sock, family):
+                if prefix:
+                    device = names.get(index, "?")
+                    yield Subnet(destination, prefix), f"the host's route by {device}"
+    for address in _nameservers():
+        yield Subnet(address, len(address) * 8), "a name server of the host's"
+
+
+def _nameservers() -> Iterator[bytes]:
+    try:
+        with open("/etc/resolv.conf", errors="replace") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["nameserver"] and len(words) > 1:
+            try:
+                yield parse(words[1])
+            except InvalidArgument:
+                continue  # with a zone, of a link-local one
+
+
+def _refuse_overlap(subnet: Subnet, taken: list[tuple[Subnet, str]]) -> None:
+    for other, holder in taken:
+        if subnet.overlaps(other):
+            raise Conflict(f"subnet {subnet} overlaps {other}, {holder}; choose another one")
+
+
+def _first_free(candidates: Iterator[Subnet], taken: list[tuple[Subnet, str]]) -> Subnet:
+    for subnet in candidates:
+        if not any(subnet.overlaps(other) for other, _ in taken):
+            return subnet
+    raise Error(
+        "no subnet is free: networks and the host's routes have them all; give one with --subnet, or remove "
+        "networks (minicontainer network prune)"
+    )
+
+
+def _private() -> Iterator[Subnet]:
+    """Docker's choice of private blocks (RFC 1918): 172.17 to 172.31 with 16 bits, then parts of 192.168."""
+    for second in range(17, 32):
+        yield Subnet(bytes((172, second, 0, 0)), 16)
+    for third in range(0, 256, 16):
+        yield Subnet(bytes((192, 168, third, 0)), 20)
+
+
+def _unique_local() -> Iterator[Subnet]:
+    """Blocks that are for nobody outside, made up at random so that no two sites have the same (RFC 4193)."""
+    while True:
+        yield Subnet(b"\xfd" + os.urandom(7) + bytes(8), 64)
