@@ -128,10 +128,19 @@ class Session:
 
     @classmethod
     def attach(
-        cls, client: socket.socket, output: Output, *, wants_input: bool, once: bool = False
+        cls,
+        client: socket.socket,
+        output: Output,
+        *,
+        wants_input: bool,
+        once: bool = False,
+        hold: bool = False,
     ) -> Session:
-        """Attach over a connection to the monitor; its answer is awaited in :meth:`run`."""
-        stream.request(client, do="attach", stdin=wants_input, once=once)
+        """Attach over a connection to the monitor; its answer is awaited in :meth:`run`.
+
+        With ``once`` the container's input ends with the connection, and with ``hold`` the container itself.
+        """
+        stream.request(client, do="attach", stdin=wants_input, once=once, hold=hold)
         return cls(client, output)
 
     @classmethod
