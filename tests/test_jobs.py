@@ -70,9 +70,8 @@ with jobs.job(engine) as job:
 
 def test_the_next_command_cleans_up_after_a_killed_one(engine: Engine) -> None:
     argv = [sys.executable, "-c", KILLED, engine.root]
-    done = subprocess.run(
-        argv, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True
-    )
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     running, created = done.stdout.split()
     assert engine.find(running).status == "running" and engine.find(created).status == "created"
