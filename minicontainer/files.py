@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+from _thread import get_ident  # the threading module takes longer to import
 
 from minicontainer.errors import Error, InvalidArgument
 
@@ -21,7 +22,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True
     A temporary file beside it, fsync, rename (rename(2)). What means nothing after a power failure need not
     be ``durable``: then there is no fsync, and it takes a tenth of the time.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{get_ident()}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with open(fd, "wb") as file:
