@@ -89,12 +89,12 @@ def add_layer(store: Blobs, directory: str | int, packing: str = "") -> tuple[De
 def move_layer(store: Layers, directory: str) -> tuple[Descriptor, str]:
     """Pack an upper directory into a store, and make it the unpacked layer as well.
 
-    The directory is gone then, unless it was empty. The caller has a lease, and has unmounted the overlay. Returns
-    and raises what :func:`add_layer` does.
+    The directory is gone then, unless it was empty. The caller has a lease, and has unmounted the overlay. Neither
+    waits for the disk: a build can make them again. Returns and raises what :func:`add_layer` does.
     """
     with store.incoming() as blob:
         packed = pack(directory, blob)
-        descriptor = {"mediaType": LAYER, **blob.keep()}
+        descriptor = {"mediaType": LAYER, **blob.keep(durable=False)}
     diff_id = descriptor["digest"]
     if packed.left_out:
         store.unpack(diff_id, descriptor)

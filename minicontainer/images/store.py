@@ -165,21 +165,23 @@ class Store(Layers):
             self.name(blob["digest"], blob["size"], name)
             return Image(self, blob["digest"], [name] if name else [])
 
-    def put_image(self, config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    def put_image(
+        self, config: dict[str, Any], layers: list[dict[str, Any]], durable: bool = True
+    ) -> dict[str, Any]:
         """Keep the documents of an image that nobody is to see; returns its manifest's digest and size.
 
         The caller has a lease, and writes down somewhere that the image is needed.
         """
         import json
 
-        config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode())
+        config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode(), durable)
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {"mediaType": CONFIG, **config_blob},
             "layers": layers,
         }
-        return self.add_blob(json.dumps(manifest, separators=(",", ":")).encode())
+        return self.add_blob(json.dumps(manifest, separators=(",", ":")).encode(), durable)
 
     def name(self, digest: str, size: int, name: Reference | None, media_type: str = MANIFEST) -> None:
         """Enter a manifest, or an index of several, under a name or under none; the blobs must be there."""
