@@ -354,7 +354,8 @@ def test_what_is_excluded_is_not_copied(build, line, names):
         ("COPY --parents ./**/1.txt /here/", ["glob", "glob/1.txt", "one", "one/1.txt"]),
         ("COPY --from=BASE --parents /from/./dir/a /here/", ["dir", "dir/a"]),
         ("COPY --parents --exclude=dir/sub dir/a dir/sub /here/", ["dir", "dir/a"]),
-        ("COPY --parents --exclude=dir ./././dir/./sub/c /here/", ["sub", "sub/c"]),
+        ("COPY --parents --exclude=dir ./dir/./sub/c /here/", ["sub", "sub/c"]),
+        ("COPY --parents ./././dir/sub/c /here/", ["dir", "dir/sub", "dir/sub/c"]),
         (
             "COPY --parents dir/./ /here/x",
             ["x", "x/a", "x/abs", "x/b", "x/dangling", "x/empty", "x/link", "x/sub", "x/sub/c"],

@@ -10,6 +10,7 @@ import os
 from minicontainer.build import copying
 from minicontainer.build.copy_sources import Source
 from minicontainer.build.copying import Copying
+from minicontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def copy(stage: StageBuild, instruction: Instruction) -> None:
         def make() -> Layer:
             return stage.write(lambda root: copying.run(asked, root))
 
-        stage.commit(stage.comment(text), make, more)
+        stage.commit(stage.comment(text), make, more, lambda: not asked.changed)
 
 
 # ------------------------------------------------------------------ for RUN --mount
@@ -66,7 +67,12 @@ def digest(stage: StageBuild, origin: str, source: str) -> str:
 def _mounted(stage: StageBuild, origin: str, source: str) -> Copying:
     """What a ``--mount`` takes, as if it were copied to ``/files``."""
     tree = stage.tree(origin)
-    found = [Source(tree, path, source) for path in tree.match(source)]
+    try:
+        found = [Source(tree, path, source) for path in tree.match(source)]
+    except Error:
+        if origin:
+            tree.close()
+        raise
     asked = Copying(found, "/files", name="--mount", keep_owners=bool(origin))
     if origin:
         asked.owned.append(tree.close)

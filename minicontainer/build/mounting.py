@@ -20,6 +20,7 @@ import posixpath
 import stat
 
 from minicontainer.errors import InvalidArgument, NotFound, Unsupported
+from minicontainer.files import Lock
 from minicontainer.runtime.inside import open_inside
 from minicontainer.units import parse_size
 
@@ -197,15 +198,15 @@ class Mounts:
 
     def _make_cache(self, path: str, mount: Mount) -> None:
         """Make a cache that is not there yet: empty, or with files of a stage or image to begin with."""
-        if os.path.exists(path):
-            return
         os.makedirs(self.caches, mode=0o700, exist_ok=True)
-        new = self._place()
-        if mount.origin or mount.source:
-            new = self.bring(mount.origin, mount.source or "/", new)
-        os.chown(new, mount.number("uid", 0), mount.number("gid", 0))
-        os.chmod(new, mount.number("mode", 0o755, 8))
-        with contextlib.suppress(OSError):  # another build has made it just now
+        with Lock(os.path.join(self.caches, ".lock")):
+            if os.path.exists(path):
+                return
+            new = self._place()
+            if mount.origin or mount.source:
+                new = self.bring(mount.origin, mount.source or "/", new)
+            os.chown(new, mount.number("uid", 0), mount.number("gid", 0))
+            os.chmod(new, mount.number("mode", 0o755, 8))
             os.rename(new, path)
 
 

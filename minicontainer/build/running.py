@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import socket
 
 from minicontainer.engine.options import Options
 from minicontainer.engine.session import Session
@@ -108,16 +107,8 @@ class Runner:
                 container.remove(force=True, volumes=True)
 
     def _attached(self, container: Container, output: Output) -> int:
-        client, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        session = Session.attach(client, output, wants_input=False, hold=True)
-        try:
-            self.check()
-            container.start(theirs)
-        except BaseException:
-            session.close()
-            raise
-        finally:
-            theirs.close()
+        self.check()
+        session = Session.start(container, output, wants_input=False, hold=True)
         if self.stopped:  # while it started, when nobody could kill it yet
             self._kill(container)
         return session.run() or 0

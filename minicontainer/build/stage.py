@@ -104,8 +104,18 @@ class StageBuild:
         """A row of history for a step that runs nothing: the shell is there, with a comment for it."""
         return " ".join([*self.draft.shell, f"#(nop){space}{text}"])
 
-    def commit(self, step: str, make: Callable[[], Layer | None] = lambda: None, more: str = "") -> None:
-        """Take the step's outcome from the cache, or have it made and tell the cache."""
+    def commit(
+        self,
+        step: str,
+        make: Callable[[], Layer | None] = lambda: None,
+        more: str = "",
+        holds: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Take the step's outcome from the cache, or have it made and tell the cache.
+
+        ``more`` is what the words of ``step`` do not say of what it depends on; ``holds`` tells, when it is made,
+        whether all that is still true.
+        """
         cache = self.build.cache
         known = None if self.missed else cache.find(self.draft, step, more)
         if known:
@@ -116,7 +126,8 @@ class StageBuild:
         self.missed = True
         parent = self.draft.id
         self.draft.commit(self.store, step, make())
-        cache.add(parent, self.draft, step, more)
+        if holds():
+            cache.add(parent, self.draft, step, more)
 
     def image(self) -> Image:
         """The image so far, also when nothing is in it yet."""

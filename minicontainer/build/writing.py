@@ -11,7 +11,7 @@ import os
 import stat
 
 from minicontainer.build import places
-from minicontainer.errors import Error
+from minicontainer.files import copy_content
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from minicontainer.build.copy_sources import Found, Source
 
 _SMALL = 128 << 10  # bytes of a file that is copied at once
-_CHUNK = 64 << 20  # bytes that the kernel is asked to copy at a time
-_CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # copy_file_range(2), between these two
 
 
 class Writer:
@@ -191,36 +189,4 @@ def _copy_content(source: int, target: int, status: os.stat_result) -> None:
         if os.write(target, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
-    os.truncate(target, size)
-    offset = 0
-    while offset < size:
-        try:
-            offset = os.lseek(source, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # nothing but a hole from here to the end
-                raise
-            return
-        end = min(os.lseek(source, offset, os.SEEK_HOLE), size)
-        _copy_range(source, target, offset, end)
-        offset = end
-
-
-def _copy_range(source: int, target: int, offset: int, end: int) -> None:
-    """Copy bytes without bringing them here: a filesystem may share them, or else the kernel moves them."""
-    shared = True
-    while offset < end:
-        count = min(_CHUNK, end - offset)
-        try:
-            if shared:
-                done = os.copy_file_range(source, target, count, offset, offset)
-            else:
-                done = os.sendfile(target, source, offset, count)
-        except OSError as error:
-            if not shared or error.errno not in _CANNOT:
-                raise
-            shared = False
-            os.lseek(target, offset, os.SEEK_SET)
-            continue
-        if not done:
-            raise Error("it became shorter while it was copied")
-        offset += done
+    copy_content(source, target, size)

@@ -76,19 +76,22 @@ def prune(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> tup
     that are free again. Raises InvalidArgument for other filters.
     """
     before = _until(filters)
-    store = engine.images
     going = [entry for entry in entries(engine) if (all or not entry.active) and entry.record.used < before]
-    freed = 0
-    with store.locked():
-        digests = index.reachable(store.blob_path, [entry.record.manifest for entry in going])
-        store.doom(digests)
-        for entry in going:
-            store.builds.remove(entry.record)
-        freed += sum(store.sweep_locked().values())
+    freed = forget(engine, [entry.record for entry in going])
     if all and not filters:
         freed += disk.tree_size(_mounts(engine))
         remove_tree(_mounts(engine))
     return [entry.record.key for entry in going], freed
+
+
+def forget(engine: Engine, records: Sequence[Record]) -> int:
+    """Forget these steps, and delete what only they needed; returns the bytes that are free again."""
+    store = engine.images
+    with store.locked():
+        store.doom(index.reachable(store.blob_path, [record.manifest for record in records]))
+        for record in records:
+            store.builds.remove(record)
+        return sum(store.sweep_locked().values())
 
 
 def _until(filters: Sequence[str]) -> int:

@@ -144,6 +144,23 @@ class Session:
         return cls(client, output)
 
     @classmethod
+    def start(cls, container: Container, output: Output, *, wants_input: bool, hold: bool = False) -> Session:
+        """Start a container, attached to it from its first byte; raises what kept it from starting.
+
+        Its input ends with the connection, and with ``hold`` the container itself.
+        """
+        client, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        session = cls.attach(client, output, wants_input=wants_input, once=True, hold=hold)
+        try:
+            container.start(theirs)
+        except BaseException:
+            session.close()
+            raise
+        finally:
+            theirs.close()
+        return session
+
+    @classmethod
     def exec(
         cls,
         container: Container,

@@ -168,10 +168,7 @@ class Store(Layers):
     def put_image(
         self, config: dict[str, Any], layers: list[dict[str, Any]], durable: bool = True
     ) -> dict[str, Any]:
-        """Keep the documents of an image that nobody is to see; returns its manifest's digest and size.
-
-        The caller has a lease, and writes down somewhere that the image is needed.
-        """
+        """Keep an image's documents, for whoever writes down that it is needed; its manifest's digest and size."""
         import json
 
         config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode(), durable)
