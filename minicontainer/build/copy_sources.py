@@ -30,6 +30,8 @@ _REGULAR = (
 class Source:
     """A file that is to be copied, or a directory of which the content is."""
 
+    kind = "file"  #: what its digest says before the colon; "" for what was downloaded, as with Docker
+
     def __init__(self, tree: Tree, path: str, word: str, *, may_unpack: bool = False) -> None:
         """``path`` is one that ``tree.match(word)`` gave; ``may_unpack``: ADD unpacks it, if it is an archive."""
         self.tree = tree

@@ -126,7 +126,7 @@ def digest(copying: Copying) -> str:
 
 def _digest(copying: Copying, source: Source) -> str:
     found = hashlib.sha256()
-    prefix = "file"
+    prefix = source.kind
     first: dict[tuple[int, int], str] = {}
     for below, status in copying.files(source):
         if not below and stat.S_ISDIR(status.st_mode):
@@ -146,7 +146,7 @@ def _digest(copying: Copying, source: Source) -> str:
         elif stat.S_ISLNK(status.st_mode):
             found.update(source.readlink(below))
         found.update(b"\0")
-    return f"{prefix}:{found.hexdigest()}"
+    return f"{prefix}:{found.hexdigest()}" if prefix else found.hexdigest()
 
 
 def _add_content(found: hashlib._Hash, copying: Copying, source: Source, below: str) -> None:

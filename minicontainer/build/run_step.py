@@ -21,7 +21,8 @@ def run(stage: StageBuild, instruction: Instruction) -> None:
     arguments = stage.arguments.for_run(env)
     command, script = _command(stage, instruction)
     named = [f"{name}={value}" for name, value in arguments.items()]
-    step = " ".join([f"|{len(named)}", *named, *command] if named else command)
+    proxies = [f"{name}={value}" for name, value in stage.arguments.proxies(env).items()]
+    step = " ".join([f"|{len(named)}", *named, *command] if named or proxies else command)
     workdir = stage.draft.config.get("WorkingDir") or "/"
     mounts = [Mount(stage.expand(text), workdir) for text in instruction.flags.get("mount", ())]
     network = _network(stage, instruction)
@@ -32,7 +33,6 @@ def run(stage: StageBuild, instruction: Instruction) -> None:
     more = "\n".join(asked) if any(asked) else ""
 
     def make() -> Layer:
-        proxies = [f"{name}={value}" for name, value in stage.arguments.proxies(env).items()]
         place = stage.build.job.place()
         ready = Mounts(place, stage.build.caches, stage.build.options.secrets, stage.bring)
         try:

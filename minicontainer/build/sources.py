@@ -149,6 +149,7 @@ class _Resolver:
         unnamed = "" if destination.endswith("/") else "download"
         source = remote.fetch(url, self._flag("checksum"), name=unnamed)
         source.may_unpack = self._switch("unpack")
+        source.kind = ""
         self.found.append(source)
 
     def _add_heredoc(self, word: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from minicontainer.build import patterns
 from minicontainer.errors import InvalidArgument, NotFound
@@ -303,7 +304,8 @@ def _as_if_made(status: os.stat_result) -> os.stat_result:
     values = list(status)
     values[stat.ST_MODE] = stat.S_IFDIR | 0o755
     values[stat.ST_UID] = values[stat.ST_GID] = 0
-    return os.stat_result(values, {"st_mtime_ns": status.st_mtime_ns})
+    now = time.time_ns()
+    return os.stat_result(values, {"st_atime_ns": now, "st_mtime_ns": now, "st_ctime_ns": status.st_ctime_ns})
 
 
 def _target(fd: int, path: str) -> bytes:

@@ -3,7 +3,8 @@
 ENV becomes part of the image, and of everything that comes after. ARG is there for the build alone, and only from
 its own line to the end of its stage; an ARG before the first FROM is seen by FROM lines, and by a stage that
 declares it again. Where both have a name, ENV counts. A value given with ``--build-arg`` replaces an ARG's default,
-and means nothing without an ARG of that name, but for proxies: these are for RUN alone, and leave no trace.
+and means nothing without an ARG of that name. Proxies are the exception: they need no ARG, and the history of a RUN
+step does not tell of them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,12 @@ class Arguments:
 
     def seen(self, env: Mapping[str, str]) -> dict[str, str]:
         """What an instruction sees, in an image with this environment."""
-        return {**self.values, **env}
+        return {**self._proxies(), **self.values, **env}
+
+    def _proxies(self) -> dict[str, str]:
+        named = {name: value for name, value in self.given.items() if name in PREDEFINED}
+        self.used.update(named)
+        return named
 
     def for_run(self, env: Mapping[str, str]) -> dict[str, str]:
         """What a RUN step gets besides the environment, and what tells it from the same step with others."""
@@ -73,9 +79,8 @@ class Arguments:
 
     def proxies(self, env: Mapping[str, str]) -> dict[str, str]:
         """What a RUN step gets and nobody is told of."""
-        named = {name: value for name, value in self.given.items() if name in PREDEFINED}
-        self.used.update(named)
-        return {name: value for name, value in named.items() if name not in env and name not in self.values}
+        hidden = {*env, *self.values}
+        return {name: value for name, value in self._proxies().items() if name not in hidden}
 
     def unused(self) -> list[str]:
         """Names of ``--build-arg`` that no ARG has asked for."""
