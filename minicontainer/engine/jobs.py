@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 
+from minicontainer.engine.container import Container
 from minicontainer.errors import NotFound
 from minicontainer.files import Lock, is_locked, remove_tree
 
@@ -23,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minicontainer.engine.container import Container
     from minicontainer.engine.engine import Engine
 
 _LIST = "containers"
@@ -57,8 +57,12 @@ class Job:
     def clean_up(self) -> None:
         """Remove its containers, those that run too, and all its places."""
         for container_id in _listed(self.path):
-            with contextlib.suppress(NotFound):
-                self.engine.find(container_id).remove(force=True, volumes=True)
+            container = Container(self.engine, container_id)
+            if container.is_whole():
+                with contextlib.suppress(NotFound):
+                    container.remove(force=True, volumes=True)
+            else:
+                container.delete_files(volumes=True)
         remove_tree(self.path)
 
 
