@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from minicontainer.build.api import build_image
     from minicontainer.engine.api import (
         Output,
         ProgramError,
@@ -45,6 +46,7 @@ __all__ = [
     "Output",
     "ProgramError",
     "__version__",
+    "build_image",
     "default_engine",
     "import_image",
     "list_containers",
@@ -62,6 +64,7 @@ _HOMES = {
     "Error": "errors",
     "Image": "images.store",
     "Options": "engine.options",
+    "build_image": "build.api",
     **dict.fromkeys(
         ("Output ProgramError default_engine import_image list_containers list_images pull push run").split(),
         "engine.api",

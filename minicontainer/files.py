@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+from _thread import get_ident  # the threading module takes longer to import
 
 from minicontainer.errors import Error, InvalidArgument
+
+_CHUNK = 64 << 20  # bytes that the kernel is asked to copy at a time
+_CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # copy_file_range(2), between these two
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +26,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True
     A temporary file beside it, fsync, rename (rename(2)). What means nothing after a power failure need not
     be ``durable``: then there is no fsync, and it takes a tenth of the time.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{get_ident()}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with open(fd, "wb") as file:
@@ -139,6 +144,46 @@ def _bring_up(directory: int, top: int) -> None:
                 os.rename(name, f".{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
             else:
                 os.unlink(name, dir_fd=directory)
+
+
+def copy_content(source: int, target: int, size: int) -> None:
+    """Copy the bytes of an open file to one that is empty, and leave its holes holes (lseek(2), SEEK_DATA).
+
+    They are not brought here: a filesystem may share them, or else the kernel moves them (copy_file_range(2)).
+    Error when the file becomes shorter meanwhile.
+    """
+    os.truncate(target, size)
+    offset = 0
+    while offset < size:
+        try:
+            offset = os.lseek(source, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole from here to the end
+                raise
+            return
+        end = min(os.lseek(source, offset, os.SEEK_HOLE), size)
+        _copy_range(source, target, offset, end)
+        offset = end
+
+
+def _copy_range(source: int, target: int, offset: int, end: int) -> None:
+    shared = True
+    while offset < end:
+        count = min(_CHUNK, end - offset)
+        try:
+            if shared:
+                done = os.copy_file_range(source, target, count, offset, offset)
+            else:
+                done = os.sendfile(target, source, offset, count)
+        except OSError as error:
+            if not shared or error.errno not in _CANNOT:
+                raise
+            shared = False
+            os.lseek(target, offset, os.SEEK_SET)
+            continue
+        if not done:
+            raise Error("it became shorter while it was copied")
+        offset += done
 
 
 class Lock:

@@ -237,13 +237,14 @@ def trap(cli: Cli, rootfs_archive: str, tmp_path: pathlib.Path) -> Iterator[str]
 
 def test_a_mount_point_that_leaves_the_image(refused: Callable[..., str], trap: str) -> None:
     """Were it followed, the tmpfs would lie over the host's /tmp, or a directory be made where nobody asked."""
+    name = f"minicontainer-trap-{os.getpid()}"
     for path, culprit in (
-        ("/way/out", "../../../../tmp"),
+        (f"/way/{name}", "../../../../tmp"),
         ("/gone", "/no/such/place"),
         ("/circle", "circle"),
     ):
         refused(*new("--rm", "--tmpfs", path, image=trap), culprit=culprit)
-    assert not os.path.exists("/tmp/out")
+    assert not os.path.exists(f"/tmp/{name}")
     assert not os.path.exists("/no/such/place")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
 import pathlib
@@ -23,7 +24,7 @@ from minicontainer.engine.engine import Engine
 from minicontainer.errors import Error, NotFound
 from minicontainer.kernel import mount
 from minicontainer.kernel import namespaces as kernel
-from minicontainer.lab import children, peers, tidy
+from minicontainer.lab import children, peers, tidy, widgets
 from minicontainer.runtime import namespaces
 from minicontainer.runtime.cgroups import Cgroup
 
@@ -376,6 +377,33 @@ def test_workbench_is_empty_where_children_begin_and_gone_in_the_end(
     assert (os.getcwd(), os.path.exists(bench)) == (here, False)
 
 
+def test_what_builds_have_left_is_removed_and_nothing_older(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    """Steps of builds, and images that a newer one has taken the name from: they have none to be known by."""
+    dockerfile = tmp_path / "Dockerfile"
+
+    def build(*lines: str) -> str:
+        dockerfile.write_text("\n".join(["FROM alpine", *lines]))
+        return lab.build(str(tmp_path), "lab-built").image.id
+
+    mine = build("ENV MINE=1")
+    engine.remove_image("lab-built")
+    steps = {record.image_id for record in engine.images.builds.all()}
+    assert mine in steps
+    lab.workbench()
+    build("ENV A=1", "ENV B=1")
+    build("ENV A=2")
+    left = tidy.remains()["images"]
+    assert left[0] == "lab-built:latest"
+    assert len(left) == 5, left  # the one that had the name before, and three steps
+    lab.clean_up()
+    said = capsys.readouterr().out
+    assert "removed image lab-built:latest\nremoved images without a name\nremoved steps of builds\n" in said
+    assert {record.image_id for record in engine.images.builds.all()} == steps
+    assert [image.names[0].familiar for image in engine.images.images()] == ["alpine:latest"]
+
+
 def test_what_is_mounted_on_a_workbench_is_not_emptied_with_it(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -388,6 +416,82 @@ def test_what_is_mounted_on_a_workbench_is_not_emptied_with_it(
     lab.clean_up()
     assert "removed mount mounted\n" in capsys.readouterr().out
     assert (tmp_path / "precious").read_text() == "kept"
+
+
+# ------------------------------------------------------------------ builds and widgets
+
+TWO_STAGES = """\
+FROM alpine AS first
+RUN echo "a & b" > /text
+
+FROM alpine AS unused
+RUN false
+
+FROM alpine
+COPY --from=first /text /
+CMD ["cat", "/text"]
+"""
+
+
+def test_a_build_is_shown_step_by_step(engine: Engine, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "Dockerfile").write_text(TWO_STAGES)
+    built = lab.build(str(tmp_path), "lab-built", no_cache=True)
+    assert re.sub(r"\d+ ms", "0 ms", repr(built)).splitlines() == [
+        "   instruction                outcome",
+        "1  FROM alpine AS first",
+        '2  RUN echo "a & b" > /text   made, 0 ms',
+        "3  FROM alpine",
+        "4  COPY --from=first /text /  made, 0 ms",
+        '5  CMD ["cat", "/text"]       made, 0 ms',
+    ]
+    assert built.made == ['RUN echo "a & b" > /text', "COPY --from=first /text /", 'CMD ["cat", "/text"]']
+    assert engine.images.find("lab-built").id == built.image.id
+    assert lab.build(str(tmp_path), "lab-built").made == []
+
+
+def test_stages_are_drawn_with_what_became_of_their_steps(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Dockerfile").write_text(TWO_STAGES)
+    lab.build(str(tmp_path), "lab-built", target="first")
+    graph = lab.build_graph(str(tmp_path), "lab-built")
+    lines = repr(graph).splitlines()
+    assert lines[:3] == [
+        "first",
+        "    FROM alpine AS first",
+        '    RUN echo "a & b" > /text   from the cache',
+    ]
+    assert lines[5].split() == ["RUN", "false", "not", "needed"]
+    assert lines[6] == "stage 2, with files of first"
+    assert "0 -> 2;" in graph.dot and "1 -> 2;" not in graph.dot
+    bundle = graph._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    monkeypatch.setenv("PATH", "")
+    assert graph._repr_mimebundle_() == {
+        "text/plain": graph.plain,
+        "text/markdown": f"```text\n{graph.plain}\n```",
+    }
+
+
+def test_a_widget_shows_first_what_there_is_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(number: int, word: str) -> object:
+        return lab.table(["number", "word"], [[number, word]])
+
+    explorer = lab.explore(show, number=[1, 2], word=["a", "b"])
+    assert repr(explorer) == repr(show(1, "a"))
+    bundle = explorer._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/markdown", widgets.WIDGET}
+    assert (
+        bundle["text/markdown"] == explorer.shown.outputs[0]["data"]["text/markdown"] == show(1, "a").markdown
+    )
+    explorer.menus["number"].value = 2
+    explorer.menus["word"].value = "b"
+    assert explorer.shown.outputs[0]["data"]["text/markdown"] == show(2, "b").markdown
+    explorer.function = lambda number, word: 1 / 0
+    explorer.menus["word"].value = "a"
+    assert explorer.shown.outputs[0]["data"]["text/plain"] == "ZeroDivisionError: division by zero"
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert set(explorer._repr_mimebundle_()) == {"text/plain", "text/markdown"}
 
 
 # ------------------------------------------------------------------ Docker and its like
@@ -870,6 +974,164 @@ WRONG = {
             for digest in needed:
                 urllib.request.urlopen(f"http://{host}/v2/{name}/blobs/{digest}").read()
             return sorted(needed - set(have))
+        """,
+    ],
+    "in_order": [
+        """
+        def as_it_was():
+            return "FROM alpine\\nWORKDIR /app\\nCOPY . .\\nRUN sleep 0.1; sort packages.txt > installed\\n" \
+                   'CMD ["sh", "main.sh"]'
+        """,
+        """
+        def never_again():
+            return "FROM alpine\\nWORKDIR /app\\nRUN sleep 0.1; printf 'a\\\\nb\\\\n' > installed\\n" \
+                   'COPY main.sh .\\nCMD ["sh", "main.sh"]'
+        """,
+        """
+        def without_the_program():
+            return "FROM alpine\\nWORKDIR /app\\nCOPY packages.txt .\\n" \
+                   'RUN sleep 0.1; sort packages.txt > installed\\nCMD ["sh", "main.sh"]'
+        """,
+        """
+        def at_each_run():
+            return "FROM alpine\\nWORKDIR /app\\nCOPY . .\\n" \
+                   "CMD sort packages.txt > installed; sh main.sh"
+        """,
+        """
+        def printed():
+            print("FROM alpine")
+        """,
+        """
+        def no_dockerfile():
+            return "FROM alpine\\nRUNN sleep 1"
+        """,
+    ],
+    "small": [
+        """
+        def one_stage():
+            return "FROM alpine\\nCOPY . /\\nRUN sh install-sdk\\n" \
+                   "RUN sh /sdk/bin/cc hello.src hello\\nCMD sh /hello"
+        """,
+        """
+        def removed_in_the_end():
+            return "FROM alpine\\nCOPY install-sdk /\\nRUN sh install-sdk\\nCOPY hello.src /\\n" \
+                   "RUN sh /sdk/bin/cc hello.src hello\\nRUN rm -r /sdk\\nCMD sh /hello"
+        """,
+        """
+        def all_in_one_step():
+            return "FROM alpine\\nCOPY . /\\n" \
+                   "RUN sh install-sdk && sh /sdk/bin/cc hello.src hello && rm -r /sdk\\nCMD sh /hello"
+        """,
+        """
+        def without_the_program():
+            return "FROM alpine\\nCMD echo hello"
+        """,
+    ],
+    "keep_secret": [
+        """
+        def as_an_argument():
+            return "FROM alpine\\nARG TOKEN\\nRUN printf $TOKEN | sha256sum > /proof"
+        """,
+        """
+        def as_a_variable():
+            return "FROM alpine\\nARG TOKEN\\nENV T=$TOKEN\\nRUN printf $T | sha256sum > /proof"
+        """,
+        """
+        def copied_and_removed():
+            return "FROM alpine\\nCOPY token.txt /\\nRUN sha256sum < token.txt > /proof && rm token.txt"
+        """,
+        """
+        def written_by_the_step():
+            return "FROM alpine\\nRUN --mount=type=secret,id=token " \
+                   "cp /run/secrets/token /token && sha256sum < /token > /proof"
+        """,
+        """
+        def of_something_else():
+            return "FROM alpine\\nRUN --mount=type=secret,id=token sha256sum /etc/passwd > /proof"
+        """,
+    ],
+    "from_nothing": [
+        """
+        def from_alpine():
+            return 'FROM alpine\\nCOPY greeting /etc/motd\\nCMD ["cat", "/etc/motd"]'
+        """,
+        """
+        def not_unpacked():
+            return 'FROM scratch\\nCOPY rootfs.tar.gz /\\nCOPY greeting /etc/motd\\nCMD ["cat", "/etc/motd"]'
+        """,
+        """
+        def without_the_greeting():
+            return 'FROM scratch\\nADD rootfs.tar.gz /\\nCMD ["cat", "/etc/motd"]'
+        """,
+        """
+        def three_layers():
+            return 'FROM scratch\\nADD rootfs.tar.gz /\\nCOPY greeting /\\n' \
+                   'RUN cp /greeting /etc/motd\\nCMD ["cat", "/etc/motd"]'
+        """,
+    ],
+    "layer_of": [
+        """
+        def from_below(archive, path):
+            import json, os, tarfile
+            with tarfile.open(archive) as saved:
+                layers = json.load(saved.extractfile("manifest.json"))[0]["Layers"]
+                for number, each in enumerate(layers):
+                    with tarfile.open(fileobj=saved.extractfile(each)) as layer:
+                        if path.strip("/") in {os.path.normpath(name) for name in layer.getnames()}:
+                            return number
+        """,
+        """
+        def blind_for_whiteouts(archive, path):
+            import json, os, tarfile
+            with tarfile.open(archive) as saved:
+                layers = json.load(saved.extractfile("manifest.json"))[0]["Layers"]
+                for number in reversed(range(len(layers))):
+                    with tarfile.open(fileobj=saved.extractfile(layers[number])) as layer:
+                        if path.strip("/") in {os.path.normpath(name) for name in layer.getnames()}:
+                            return number
+        """,
+        """
+        def always_the_base(archive, path):
+            return 0
+        """,
+    ],
+    "assemble": [
+        """
+        def digest_of_the_packed_layer(rootfs, archive):
+            import hashlib, io, json, tarfile
+            layer = open(rootfs, "rb").read()
+            config = {"os": "linux", "architecture": "amd64", "config": {"Cmd": ["echo", "assembled by hand"]},
+                      "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}}
+            listed = [{"Config": "c.json", "RepoTags": ["lab-assembled:1"], "Layers": ["layer.tar"]}]
+            with tarfile.open(archive, "w") as tar:
+                for name, data in (("layer.tar", layer), ("c.json", json.dumps(config).encode()),
+                                   ("manifest.json", json.dumps(listed).encode())):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(data)
+                    tar.addfile(entry, io.BytesIO(data))
+        """,
+        """
+        def without_a_command(rootfs, archive):
+            import gzip, hashlib, io, json, tarfile
+            layer = gzip.open(rootfs).read()
+            config = {"os": "linux", "architecture": "amd64", "config": {},
+                      "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}}
+            listed = [{"Config": "c.json", "RepoTags": ["lab-assembled:1"], "Layers": ["layer.tar"]}]
+            with tarfile.open(archive, "w") as tar:
+                for name, data in (("layer.tar", layer), ("c.json", json.dumps(config).encode()),
+                                   ("manifest.json", json.dumps(listed).encode())):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(data)
+                    tar.addfile(entry, io.BytesIO(data))
+        """,
+        """
+        def the_files_alone(rootfs, archive):
+            import shutil
+            shutil.copy(rootfs, archive)
+        """,
+        """
+        def nothing(rootfs, archive):
+            pass
         """,
     ],
 }

@@ -44,6 +44,8 @@ INTRODUCES = {
     "02": ("minicontainer.runtime.cgroups",),
     "03": ("minicontainer.images.overlay",),
     "04": tuple(f"minicontainer.images.{name}" for name in ("differences", "layers", "packing")),
+    "05": tuple(f"minicontainer.build.{name}" for name in ("builder", "cache", "source", "stage")),
+    "06": tuple(f"minicontainer.images.{name}" for name in ("rootfs", "saving", "store")),
     "10": ("minicontainer.images.reference", "minicontainer.images.registry"),
 }
 FACADE = ("minicontainer", "minicontainer.lab", "minicontainer.errors")

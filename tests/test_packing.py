@@ -554,3 +554,39 @@ print(open("/proc/self/status").read())
     done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
     highest = next(line for line in done.stdout.splitlines() if line.startswith("VmHWM:"))
     assert int(highest.split()[1]) < 150_000
+
+
+# -- a layer that is moved --
+
+
+@pytest.mark.parametrize("with_socket", [False, True])
+def test_upper_directory_becomes_the_layer_without_a_copy(tmp_path, with_socket: bool):
+    upper, store = tmp_path / "upper", Store(str(tmp_path))
+    (upper / "below").mkdir(parents=True)
+    (upper / "below/file").write_text("text")
+    os.chmod(upper, 0o700)
+    os.setxattr(upper, "trusted.overlay.impure", b"y")
+    os.mknod(upper / "gone", 0o600 | stat.S_IFCHR, 0)
+    if with_socket:
+        make_socket(upper / "below/socket")
+    number = (upper / "below/file").stat().st_ino
+    with store.lease():
+        descriptor, diff_id = packing.move_layer(store, str(upper))
+        diff = pathlib.Path(store.layer_path(diff_id), "diff")
+        assert ((diff / "below/file").stat().st_ino == number) is not with_socket, (
+            "moved; or made from the archive"
+        )
+        assert sorted(path.name for path in diff.rglob("*")) == ["below", "file", "gone"]
+        assert stat.S_ISCHR((diff / "gone").stat().st_mode)
+        assert diff.stat().st_mode & 0o777 == 0o755 and os.listxattr(diff) == []
+        assert store.layer_size(diff_id) == 4
+        with open(store.blob_path(descriptor["digest"]), "rb") as blob:
+            assert names(blob.read()) == ["below", "below/file", ".wh.gone"]
+
+
+def test_upper_directory_without_a_change_is_no_layer(tmp_path):
+    (tmp_path / "upper").mkdir()
+    store = Store(str(tmp_path))
+    with store.lease():
+        assert packing.move_layer(store, str(tmp_path / "upper"))[1] == packing.EMPTY
+    assert os.listdir(tmp_path / "layers") == []

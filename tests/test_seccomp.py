@@ -337,7 +337,11 @@ def runc(tmp_path):
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         try:
             subprocess.run(start, check=True, **quiet)
-            return filter_of(int((tmp_path / "pid").read_text()))
+            pid = int((tmp_path / "pid").read_text())
+            ends = time.monotonic() + 10
+            while pathlib.Path(f"/proc/{pid}/comm").read_text() != "sleep\n" and time.monotonic() < ends:
+                time.sleep(0.01)  # until then it is runc's own process, whose threads its execve(2) ends
+            return filter_of(pid)
         finally:
             subprocess.run([*base, "delete", "-f", name], check=False, **quiet)
 

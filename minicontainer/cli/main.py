@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # command -> (module of minicontainer.cli.commands, what it does, in a line)
 COMMANDS = {
     "attach": ("session", "Attach local standard input, output, and error streams to a running container"),
+    "build": ("build", "Build an image from a Dockerfile"),
     "commit": ("layers", "Create a new image from a container's changes"),
     "completion": ("shell", "Print the completion script for bash, zsh or fish"),
     "cp": ("files", "Copy files/folders between a container and the local filesystem"),
@@ -66,6 +67,7 @@ COMMANDS = {
 }
 # Those that are only there in a group, by both words: "volume create".
 GROUPED = {
+    "builder prune": ("housekeeping", "Remove build cache"),
     "container prune": ("housekeeping", "Remove all stopped containers"),
     "image prune": ("images", "Remove unused images"),
     "network connect": ("network", "Connect a container to a network"),
@@ -95,6 +97,7 @@ GROUPED = {
 }
 # Docker's longer way to say the same: "container ls" is "ps".
 GROUPS = {
+    "builder": {"build": "build", "prune": "builder prune"},
     "container": {
         name: name
         for name in (
@@ -104,6 +107,7 @@ GROUPS = {
     }
     | {"inspect": "container inspect", "ls": "ps", "list": "ps", "prune": "container prune", "ps": "ps"},
     "image": {
+        "build": "build",
         "ls": "images",
         "list": "images",
         "history": "history",
@@ -142,6 +146,10 @@ GROUPS = {
     "volume": {name: f"volume {name}" for name in "create inspect ls prune rm".split()}
     | {"list": "volume ls", "remove": "volume rm"},
 }
+MANAGED = {
+    "builder": "builds",
+    "system": "the engine",
+}  # what a group manages, if not what it is called after
 GLOBAL_FLAGS = (
     Flag("", "root", STRING, "Where all state is kept", metavar="dir"),
     Flag("D", "debug", BOOL, "Show the traceback of every error"),
@@ -270,10 +278,7 @@ def overview() -> str:
         lead = f"-{flag.short}, " if flag.short else "    "
         lines.append(f"  {lead}--{flag.long + ' ' + flag.metavar:<14}{flag.help}")
     lines.append("\nManagement Commands:")
-    lines += [
-        f"  {name:<12}Manage {name}s" if name != "system" else "  system      Manage the engine"
-        for name in GROUPS
-    ]
+    lines += [f"  {name:<12}Manage {MANAGED.get(name, name + 's')}" for name in GROUPS]
     lines.append("\nCommands:")
     lines += [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
     lines.append("\nRun 'minicontainer COMMAND --help' for more information on a command.\n")
@@ -300,6 +305,10 @@ def _status(command: Command | None, error: Exception) -> int:
     code = error.exit_code if isinstance(error, Error) else 125
     if command and command.name == "run":
         return code
+    if command and command.name == "build":
+        from minicontainer.build.builder import StepFailed  # which is loaded by now
+
+        return code if isinstance(error, StepFailed) else 1
     return code if command and command.name == "exec" and code in (126, 127) else 1
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import socket
 import threading
 
 from minicontainer.engine import events, stream
@@ -107,16 +106,8 @@ def run(
 
 def _attached(container: Container, input: bytes | str | None, remove: bool) -> Output:
     """Start a container and stay with it until it has ended."""
-    client, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with _Collector(input) as collector:
-        session = Session.attach(client, collector.take, wants_input=input is not None, once=True)
-        try:
-            container.start(theirs)
-        except BaseException:
-            session.close()
-            raise
-        finally:
-            theirs.close()
+        session = Session.start(container, collector.take, wants_input=input is not None)
         try:
             return collector.finish(session)
         except BaseException:  # as ^C in a notebook: nobody has a handle on what is to be removed at its end

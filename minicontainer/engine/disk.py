@@ -78,7 +78,9 @@ class Disk:
 
     def summary(self) -> list[Usage]:
         """A line for each kind."""
-        return [self._images(), self._containers(), self._volumes(), Usage("Build Cache")]
+        from minicontainer.engine import build_cache  # which counts as it is done here
+
+        return [self._images(), self._containers(), self._volumes(), build_cache.usage(self.engine)]
 
     # ------------------------------------------------------------ images
 

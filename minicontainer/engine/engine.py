@@ -125,18 +125,21 @@ class Engine(Directories):
 
     # ------------------------------------------------------------ making
 
-    def create(self, image: str, argv: Sequence[str] = (), options: Options | None = None) -> Container:
-        """Make a container of an image; it does not run yet.
+    def create(
+        self, image: str | Image, argv: Sequence[str] = (), options: Options | None = None
+    ) -> Container:
+        """Make a container of an image, given by name or id or itself; it does not run yet.
 
         It comes back locked and not yet written down as made: until :meth:`Container.start` or
         :meth:`Container.settle`, a killed caller leaves nothing that counts.
         """
         self.require_root()
         options = options or Options()
-        found = self.images.find(image)
+        found = self.images.find(image) if isinstance(image, str) else image
+        name = image if isinstance(image, str) else image.name
         container, lock = self._new()
         try:
-            self._write(container, found, image, argv, options)
+            self._write(container, found, name, argv, options)
         except BaseException:
             container.delete_files(volumes=True)
             self.free_name(options.name, container.id)
@@ -300,6 +303,10 @@ class Engine(Directories):
             name.startswith(".") and name != ".lock" for name in listdir(os.path.join(self.root, "volumes"))
         ):
             self.volumes.sweep()
+        if any(name != ".lock" for name in listdir(os.path.join(self.root, "jobs"))):
+            from minicontainer.engine import jobs
+
+            jobs.sweep(self)
         for name in listdir(self.names_path):
             holder = self.holder(name)
             if holder and not os.path.exists(os.path.join(self.containers_path, holder)):

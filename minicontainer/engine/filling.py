@@ -24,14 +24,13 @@ import stat
 from minicontainer.engine import union
 from minicontainer.engine.volumes import Volume
 from minicontainer.errors import Error
-from minicontainer.files import Lock, remove_tree
+from minicontainer.files import Lock, copy_content, remove_tree
 from minicontainer.runtime.inside import open_inside, real_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.engine.container import Container
 
-_CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -153,30 +152,11 @@ class _Copier:
             new = os.open(name, os.O_PATH | flags, dir_fd=target)
         try:
             if stat.S_ISREG(status.st_mode):
-                _copy_content(old, new, status.st_size)
+                copy_content(old, new, status.st_size)
             _copy_attributes(old, new)
         finally:
             os.close(old)
             os.close(new)
-
-
-def _copy_content(source: int, target: int, size: int) -> None:
-    """Copy the bytes of a file, and leave its holes holes (lseek(2), SEEK_DATA)."""
-    os.truncate(target, size)
-    offset = 0
-    while offset < size:
-        try:
-            offset = os.lseek(source, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # nothing but a hole from here to the end
-                raise
-            return
-        end = os.lseek(source, offset, os.SEEK_HOLE)
-        while offset < end:
-            written = os.pwrite(target, os.pread(source, min(_CHUNK, end - offset), offset), offset)
-            if not written:
-                raise Error("a file of the image became shorter while it was copied")
-            offset += written
 
 
 def _copy_attributes(source: int, target: int) -> None:

@@ -24,23 +24,37 @@ _NONE = "<none>"
 
 
 def images(
-    engine: Engine, repository: str = "", *, filters: Sequence[str] = (), trunc: bool = True
+    engine: Engine,
+    repository: str = "",
+    *,
+    all: bool = False,
+    filters: Sequence[str] = (),
+    trunc: bool = True,
 ) -> list[dict[str, Any]]:
     """The rows of ``images``: one for each name of an image, and one for an image without; newest first.
+
+    With ``all``, those that the steps of builds have made as well.
 
     ``filters`` are those of ``docker images``: dangling, label, before, since and reference. InvalidArgument for
     others, NotFound when the image of ``before`` or ``since`` is not here.
     """
     tests, patterns = _filters(engine, [*filters, *([f"reference={repository}"] if repository else [])])
     rows = []
-    for image in engine.images.images():
-        if not all(test(image) for test in tests):
+    known = engine.images.images()
+    for image in _with_steps(engine, known) if all else known:
+        if any(not test(image) for test in tests):
             continue
         names = [(name.familiar_repository, name.tag or _NONE) for name in image.names]
         for repo, tag in names or [(_NONE, _NONE)]:
             if not patterns or any(_fits(pattern, repo, tag) for pattern in patterns):
                 rows.append(_row(image, repo, tag, trunc))
     return rows
+
+
+def _with_steps(engine: Engine, images: list[Image]) -> list[Image]:
+    ids = {image.id for image in images}
+    steps = [image for image in engine.images.step_images() if image.id not in ids]
+    return sorted([*images, *steps], key=lambda image: image.created, reverse=True)
 
 
 def _row(image: Image, repository: str, tag: str, trunc: bool) -> dict[str, Any]:

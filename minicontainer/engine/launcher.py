@@ -64,7 +64,10 @@ def _request(container: Record) -> bytes:
 
 def _receive(requests: socket.socket) -> tuple[bytes, list[int]]:
     """The next request and its descriptors; nothing at all when whoever asked is gone."""
-    data, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 4)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 4)
+    except ConnectionResetError:  # gone, and had not read the last answer
+        return b"", []
     return data, list(descriptors)
 
 

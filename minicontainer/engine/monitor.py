@@ -265,6 +265,7 @@ class Monitor:
                 client.wants_output = request["do"] == "attach"
                 client.gives_input = bool(request.get("stdin"))
                 client.closes_input = bool(request.get("once"))
+                client.holds = bool(request.get("hold"))
                 answer = {"ok": True}
         except Exception as error:
             answer = describe(error)

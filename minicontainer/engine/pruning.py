@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from minicontainer import units
-from minicontainer.engine import disk, events
+from minicontainer.engine import build_cache, disk, events
 from minicontainer.engine.container import PAUSED, RUNNING
 from minicontainer.engine.listing import has_label
 from minicontainer.errors import Conflict, InvalidArgument, NotFound
@@ -117,7 +117,17 @@ def system(
     done = [containers(engine, filters), networks(engine, filters)]
     if with_volumes:
         done.append(volumes(engine, filters))
-    return [*done, images(engine, all, filters)]
+    return [*done, images(engine, all, filters), builds(engine, all, filters)]
+
+
+def builds(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> Pruned:
+    """Forget the steps of builds that no image has come of, or ``all``; ``filters`` may be ``until=TIME``."""
+    pruned = Pruned("Deleted build cache objects:")
+    pruned.lines, pruned.size = build_cache.prune(
+        engine, all, [text for text in filters if not text.startswith("label")]
+    )
+    _say(engine, "builder", pruned)
+    return pruned
 
 
 def check(filters: Sequence[str], with_volumes: bool) -> None:

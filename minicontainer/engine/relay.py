@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import sys
 
@@ -36,6 +37,7 @@ class Client:
         self.wants_output = False
         self.gives_input = False
         self.closes_input = False  #: when it goes, the container's input ends
+        self.holds = False  #: when it goes, the container is killed
         self.waits_for = 0  #: the pid of the process whose end it wants to hear of
 
 
@@ -281,6 +283,8 @@ class Relay:
             client.socket.close()
             if client.closes_input:
                 self._end_input()
+            if client.holds:
+                self.on_signal(signal.SIGKILL)
             self._hold_back(any(each.waiting_bytes > _MOST_WAITING for each in self.clients))
 
     def flush_all(self) -> None:

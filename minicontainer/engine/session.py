@@ -128,11 +128,37 @@ class Session:
 
     @classmethod
     def attach(
-        cls, client: socket.socket, output: Output, *, wants_input: bool, once: bool = False
+        cls,
+        client: socket.socket,
+        output: Output,
+        *,
+        wants_input: bool,
+        once: bool = False,
+        hold: bool = False,
     ) -> Session:
-        """Attach over a connection to the monitor; its answer is awaited in :meth:`run`."""
-        stream.request(client, do="attach", stdin=wants_input, once=once)
+        """Attach over a connection to the monitor; its answer is awaited in :meth:`run`.
+
+        With ``once`` the container's input ends with the connection, and with ``hold`` the container itself.
+        """
+        stream.request(client, do="attach", stdin=wants_input, once=once, hold=hold)
         return cls(client, output)
+
+    @classmethod
+    def start(cls, container: Container, output: Output, *, wants_input: bool, hold: bool = False) -> Session:
+        """Start a container, attached to it from its first byte; raises what kept it from starting.
+
+        Its input ends with the connection, and with ``hold`` the container itself.
+        """
+        client, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        session = cls.attach(client, output, wants_input=wants_input, once=True, hold=hold)
+        try:
+            container.start(theirs)
+        except BaseException:
+            session.close()
+            raise
+        finally:
+            theirs.close()
+        return session
 
     @classmethod
     def exec(

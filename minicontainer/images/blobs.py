@@ -24,13 +24,15 @@ _CHUNK = 1 << 20
 class Blobs(Leases):
     """The blobs below one directory."""
 
-    def add_blob(self, data: bytes) -> dict[str, Any]:
+    def add_blob(self, data: bytes, durable: bool = True) -> dict[str, Any]:
         """Keep a small blob; returns the digest and the size, as a descriptor has them."""
         import hashlib
-        import io
 
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        self.add_verified(io.BytesIO(data), digest, len(data))
+        if not self.hold(digest):
+            with self.incoming(digest, len(data)) as incoming:
+                incoming.write(data)
+                incoming.keep(durable)
         return {"digest": digest, "size": len(data)}
 
     def add_blob_stream(self, stream: IO[bytes]) -> dict[str, Any]:
@@ -59,6 +61,11 @@ class Blobs(Leases):
             finally:
                 with contextlib.suppress(FileNotFoundError):  # it is in its place
                     os.unlink(file.name)
+
+    def make_durable(self, digest: str) -> None:
+        """Have a blob that was kept otherwise survive a power failure."""
+        with open(self.blob_path(digest), "rb") as file:
+            os.fsync(file.fileno())
 
     def adopt(self, path: str, digest: str) -> None:
         """Make a file of the caller's lease, which is on disk whole and is known to have this digest, a blob."""
@@ -108,8 +115,11 @@ class Incoming:
         while chunk := stream.read(_CHUNK):
             self.write(chunk)
 
-    def keep(self) -> dict[str, Any]:
-        """Put it in its place; returns its digest and size. IntegrityError when it is not what was promised."""
+    def keep(self, durable: bool = True) -> dict[str, Any]:
+        """Put it in its place; returns its digest and size. IntegrityError when it is not what was promised.
+
+        What can be made again need not be ``durable``, and survive a power failure: the disk takes long for that.
+        """
         digest = "sha256:" + self._sha256.hexdigest()
         promised, size = self._promised
         if promised and (digest, self._size) != self._promised:
@@ -117,6 +127,7 @@ class Incoming:
                 f"blob {promised} of {size} bytes was promised, and what came is {digest} of {self._size} bytes"
             )
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if durable:
+            os.fsync(self._file.fileno())
         self._blobs.adopt(self._file.name, digest)
         return {"digest": digest, "size": self._size}

@@ -44,20 +44,26 @@ class Applied:
 
 
 def apply(
-    stream: IO[bytes] | Reader, directory: str | int, *, whiteouts: bool = True, most_bytes: int = 1 << 40
+    stream: IO[bytes] | Reader,
+    directory: str | int,
+    *,
+    whiteouts: bool = True,
+    most_bytes: int = 1 << 40,
+    rules: type[Unpacker] | None = None,
 ) -> Applied:
     """Unpack the uncompressed tar ``stream`` into ``directory``, as overlayfs wants to find a layer.
 
     ``directory`` is a path or a descriptor. Without ``whiteouts`` it is an archive like any other, in which a
-    name that begins with ``.wh.`` means nothing special. Raises InvalidArgument naming the entry that is
-    refused, or when it is no tar; what was unpacked until then stays for the caller to remove.
+    name that begins with ``.wh.`` means nothing special, and ``rules`` may treat it otherwise. Raises
+    InvalidArgument naming the entry that is refused, or when it is no tar; what was unpacked until then stays
+    for the caller to remove.
     """
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     if isinstance(directory, int):
         root = os.open(".", flags, dir_fd=directory)
     else:
         root = os.open(directory, flags)
-    unpacker = _Unpacker(root, whiteouts, most_bytes)
+    unpacker = (rules or Unpacker)(root, whiteouts, most_bytes)
     try:
         for entry in entries.read(stream):
             unpacker.add(entry)
@@ -68,7 +74,7 @@ def apply(
     return unpacker.applied
 
 
-class _Unpacker:
+class Unpacker:
     """Makes one entry after another; holds the last one's directory open, for it is often the next's."""
 
     def __init__(self, root: int, is_layer: bool, most_bytes: int) -> None:
@@ -77,13 +83,26 @@ class _Unpacker:
         self.most_bytes = most_bytes
         self.applied = Applied()
         self.parent_name: str | None = None
+        self.parent_path = ""  # the same without symlinks
         self.parent = -1
         self.directories: dict[str, Entry] = {}
+
+    def components(self, name: str, what: str) -> list[str]:
+        """The parts of a name; InvalidArgument, which says of ``what``, for one that could leave the root."""
+        return _components(name, what)
+
+    def real_path(self, path: str) -> str:
+        """Where a directory is: at its path, for no symlink is followed."""
+        return path
+
+    def make_way(self, entry: Entry, parent: int, name: str) -> None:
+        """What to do about a file that is there already, before an archive's entry is made."""
+        _check_kinds(entry, parent, name)
 
     def add(self, entry: Entry) -> None:
         """Make one entry of the archive."""
         try:
-            parts = _components(entry.name, "entry")
+            parts = self.components(entry.name, "entry")
             self._count(entry)
             if parts:
                 self._add(entry, parts)
@@ -123,7 +142,8 @@ class _Unpacker:
         if path != self.parent_name:
             self.close()
             try:
-                self.parent = _make_directories(self.root, path)
+                self.parent_path = self.real_path(path)
+                self.parent = _make_directories(self.root, self.parent_path)
             except OSError as error:
                 if error.errno in _ELSEWHERE:
                     raise InvalidArgument(
@@ -140,7 +160,7 @@ class _Unpacker:
 
     def _make(self, entry: Entry, parent: int, name: str) -> None:
         if not self.is_layer:
-            _check_kinds(entry, parent, name)
+            self.make_way(entry, parent, name)
         mode = entry.mode & 0o7777
         if entry.kind == REGULAR:
             self._file(entry, parent, name)
@@ -164,7 +184,7 @@ class _Unpacker:
 
     def _directory(self, entry: Entry, parent: int, name: str) -> None:
         """Make a directory. It gets its attributes at the end: making files in it would change its times."""
-        self.directories[f"{self.parent_name}/{name}"] = entry
+        self.directories[f"{self.parent_path}/{name}"] = entry
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
@@ -191,9 +211,10 @@ class _Unpacker:
             os.close(fd)
 
     def _hard_link(self, entry: Entry, parent: int, name: str) -> None:
-        *above, last = _components(entry.target, f"hard link {entry.name!r} to") or [""]
+        *above, last = self.components(entry.target, f"hard link {entry.name!r} to") or [""]
         try:
-            source = openat2(self.root, "/".join(above) or ".", os.O_PATH | os.O_DIRECTORY, _SAFE)
+            directory = self.real_path("/".join(above))
+            source = openat2(self.root, directory or ".", os.O_PATH | os.O_DIRECTORY, _SAFE)
             try:
 
                 def link() -> None:

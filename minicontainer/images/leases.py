@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from minicontainer.images.builds import Builds, Record
+
 _LIST = "digests"
 
 
@@ -33,6 +35,7 @@ class Leases:
     """The blobs and layers below one directory: what is needed of them, and places to work in beside them."""
 
     def __init__(self, root: str) -> None:
+        self.root = root
         self.images_path = os.path.join(root, "images")
         self.blobs_path = os.path.join(self.images_path, "blobs")
         self.layers_path = os.path.join(root, "layers")
@@ -91,10 +94,10 @@ class Leases:
         finally:
             os.close(claimed)
 
-    def note(self, digest: str) -> None:
-        """Write a digest down in the lease, if there is one; under the lock."""
+    def note(self, *digests: str) -> None:
+        """Write digests down in the lease, if there is one; under the lock."""
         if self._lease:
-            _write_list(self._lease, [digest])
+            _write_list(self._lease, digests)
 
     def delete_unneeded(self, digests: set[str], but: str = "") -> dict[str, int]:
         """Delete those of the blobs and layers that no image, container or lease needs; under the lock.
@@ -108,12 +111,23 @@ class Leases:
 
     def needed(self, but: str = "") -> set[str]:
         """The digests of blobs and of layers that an image, a container or a lease needs; under the lock."""
-        entries = index.read_index(self.index_path)["manifests"]
+        entries = index.read_index(self.index_path)["manifests"] + [each.manifest for each in self.steps()]
         digests = index.reachable(self.blob_path, entries) | self.in_use()
         for path in _work(self.blobs_path):
             if path != but:
                 digests |= _listed(path)
         return digests
+
+    @property
+    def builds(self) -> Builds:
+        """What builds have made."""
+        from minicontainer.images.builds import Builds  # a plain run has nothing to do with them
+
+        return Builds(self.root)
+
+    def steps(self) -> list[Record]:
+        """The steps of builds that are kept."""
+        return self.builds.all() if os.path.exists(os.path.join(self.root, "build-cache")) else []
 
     def _delete(self, digest: str) -> int | None:
         """Delete a blob, and a layer, of this digest; returns the bytes it took, None when there was neither."""

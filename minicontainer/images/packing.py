@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from minicontainer.images.blobs import Blobs
     from minicontainer.images.compression import Writable
     from minicontainer.images.index import Descriptor
+    from minicontainer.images.unpacked import Layers
 
 #: the diff id of a layer with nothing in it, two blocks of zeros
 EMPTY = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
@@ -44,6 +45,7 @@ class Packed:
     def __init__(self) -> None:
         self.entries = 0
         self.size = 0
+        self.left_out = 0  #: sockets
 
 
 def pack(directory: str | int, out: Writable, *, layer: bool = True) -> Packed:
@@ -81,6 +83,23 @@ def add_layer(store: Blobs, directory: str | int, packing: str = "") -> tuple[De
             packed = pack(directory, blob)
             descriptor = {"mediaType": LAYER, **blob.keep()}
             diff_id = descriptor["digest"]
+    return {**descriptor, "annotations": {LAYER_SIZE: str(packed.size)}}, diff_id
+
+
+def move_layer(store: Layers, directory: str) -> tuple[Descriptor, str]:
+    """Pack an upper directory into a store, and make it the unpacked layer as well.
+
+    The directory is gone then, unless it was empty. The caller has a lease, and has unmounted the overlay. Neither
+    waits for the disk: a build can make them again. Returns and raises what :func:`add_layer` does.
+    """
+    with store.incoming() as blob:
+        packed = pack(directory, blob)
+        descriptor = {"mediaType": LAYER, **blob.keep(durable=False)}
+    diff_id = descriptor["digest"]
+    if packed.left_out:
+        store.unpack(diff_id, descriptor)
+    elif diff_id != EMPTY:
+        store.adopt_layer(directory, diff_id, packed.size)
     return {**descriptor, "annotations": {LAYER_SIZE: str(packed.size)}}, diff_id
 
 
@@ -170,7 +189,9 @@ class _Packer:
                 self._entry(headers.hard_link(os.fsencode(directory + name), status, first, xattrs))
             elif stat.S_ISREG(status.st_mode):
                 self._regular(directory + name, name)
-            elif not stat.S_ISSOCK(status.st_mode):
+            elif stat.S_ISSOCK(status.st_mode):
+                self.packed.left_out += 1
+            else:
                 self._special(directory + name, name, status)
         except OSError as error:
             if error.errno not in _GONE:

@@ -114,9 +114,32 @@ class Store(Layers):
         if not digits or not set(digits) <= set("0123456789abcdef"):
             return None
         matches = [image for image in self.images() if image.id.removeprefix("sha256:").startswith(digits)]
+        matches = matches or self._find_step(digits)
         if len(matches) > 1:
             raise Conflict(f"{name} is the beginning of several image ids; give more of it")
         return matches[0] if matches else None
+
+    def _find_step(self, digits: str) -> list[Image]:
+        """The images of builds whose ids begin so."""
+        return [image for image in self.step_images() if image.id[7:].startswith(digits)]
+
+    def step_images(self) -> list[Image]:
+        """The images that the steps of builds have made, the last of each build too, each once."""
+        found = {each.image_id: each.manifest["digest"] for each in self.steps()}
+        return [image for digest in found.values() if (image := self.hold_image(digest))]
+
+    def hold_image(self, digest: str) -> Image | None:
+        """The image of this manifest, if all of it is there; it stays for as long as the lease the caller has."""
+        try:
+            image = Image(self, digest, [])
+        except (FileNotFoundError, Error):
+            return None
+        digests = [digest, image.id, *(layer["digest"] for layer in image.manifest["layers"])]
+        with self.locked():
+            if not all(os.path.exists(self.blob_path(each)) for each in digests):
+                return None
+            self.note(*digests, *image.diff_ids)
+        return image
 
     def _with_names(self, image: Image, entries: list[Descriptor]) -> Image:
         """The image with all the names that its manifest has; one of the same id may have others."""
@@ -135,21 +158,27 @@ class Store(Layers):
 
         An image that had the name before loses it, and stays without.
         """
-        import json
-
         with self.lease():
             for layer in layers:
                 self.hold(layer["digest"])
-            config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode())
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": {"mediaType": CONFIG, **config_blob},
-                "layers": layers,
-            }
-            blob = self.add_blob(json.dumps(manifest, separators=(",", ":")).encode())
+            blob = self.put_image(config, layers)
             self.name(blob["digest"], blob["size"], name)
             return Image(self, blob["digest"], [name] if name else [])
+
+    def put_image(
+        self, config: dict[str, Any], layers: list[dict[str, Any]], durable: bool = True
+    ) -> dict[str, Any]:
+        """Keep an image's documents, for whoever writes down that it is needed; its manifest's digest and size."""
+        import json
+
+        config_blob = self.add_blob(json.dumps(config, separators=(",", ":")).encode(), durable)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": CONFIG, **config_blob},
+            "layers": layers,
+        }
+        return self.add_blob(json.dumps(manifest, separators=(",", ":")).encode(), durable)
 
     def name(self, digest: str, size: int, name: Reference | None, media_type: str = MANIFEST) -> None:
         """Enter a manifest, or an index of several, under a name or under none; the blobs must be there."""

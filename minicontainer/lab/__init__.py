@@ -8,6 +8,9 @@
 :func:`source`                the code that runs, with file and line
 :func:`table`                 rows, as a table
 :func:`tree`                  directories on disk, with the marks that overlayfs makes in them
+:func:`build`                 build an image, and show which steps were made and which were known
+:func:`build_graph`           the same, as a drawing of the stages
+:func:`explore`               what a function returns, with a menu for each of its arguments
 :func:`registry`              a registry on this host, to look into
 :func:`workbench`             an empty directory to work in, where children begin
 :data:`check`                 a checker for each exercise, by the exercise's name
@@ -21,6 +24,7 @@ Importing this teaches a running IPython the magics. Each has a twin that is an 
 from __future__ import annotations
 
 from minicontainer.lab import check, magics
+from minicontainer.lab.builds import build, build_graph
 from minicontainer.lab.children import ChildFailed, child, every_child, shell
 from minicontainer.lab.peers import peer
 from minicontainer.lab.preflight import NotReady, require
@@ -28,16 +32,20 @@ from minicontainer.lab.shelf import registry
 from minicontainer.lab.show import source, table
 from minicontainer.lab.tidy import LeftBehind, cgroup_path, clean_up, workbench
 from minicontainer.lab.trees import tree
+from minicontainer.lab.widgets import explore
 
 __all__ = [
     "ChildFailed",
     "LeftBehind",
     "NotReady",
+    "build",
+    "build_graph",
     "cgroup_path",
     "check",
     "child",
     "clean_up",
     "every_child",
+    "explore",
     "peer",
     "registry",
     "require",

@@ -2,17 +2,20 @@
 
 Containers and images of a chapter are called ``lab-…``; its cgroups are below the one of :func:`cgroup_path`;
 its files are in the directory of :func:`workbench`; its processes have
-:data:`~minicontainer.lab.children.MARK` in their environment. So what is left of a run that was
+:data:`~minicontainer.lab.children.MARK` in their environment. What has no name, the steps of builds and the images
+that have lost theirs, is known by its age: it is younger than the workbench. So what is left of a run that was
 broken off is found by the next one, also by another kernel.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 
-from minicontainer.engine import api
+from minicontainer import units
+from minicontainer.engine import api, build_cache
 from minicontainer.errors import Error
 from minicontainer.files import remove_tree
 from minicontainer.kernel import mount
@@ -23,6 +26,8 @@ from minicontainer.runtime.cgroups import Cgroup, hierarchies
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.engine.container import Container
+    from minicontainer.images.builds import Record
+    from minicontainer.images.image import Image
 
 PREFIX = "lab-"
 _DIES_WITHIN = 5.0  # seconds
@@ -47,11 +52,17 @@ def workbench() -> None:
     if not _before:
         _before.append(os.getcwd())
     os.makedirs(_workbench_path())
+    with open(_begun_path(), "a"):
+        pass  # its time is that of the beginning
     os.chdir(_workbench_path())
 
 
 def _workbench_path() -> str:
     return os.path.join(api.default_engine().root, mark())
+
+
+def _begun_path() -> str:
+    return f"{_workbench_path()}.begun"
 
 
 def clean_up() -> None:
@@ -79,6 +90,7 @@ def remove_all() -> list[str]:
     for name in _images():
         removed.append(f"image {name}")
         api.default_engine().remove_image(name, force=True)
+    removed += _remove_nameless()
     for pid, name in _processes():
         removed.append(f"process {name}")
         os.kill(pid, signal.SIGKILL)
@@ -91,6 +103,18 @@ def remove_all() -> list[str]:
     while _processes() and time.monotonic() < deadline:
         time.sleep(0.01)
     return removed + _clear_workbench()
+
+
+def _remove_nameless() -> list[str]:
+    """Remove the images without a name and the steps of builds that the chapter has made."""
+    engine = api.default_engine()
+    images, steps = _nameless(), _steps()
+    for image in images:
+        engine.remove_image(image.id, force=True)
+    build_cache.forget(engine, steps)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_begun_path())
+    return [*(["images without a name"] if images else []), *(["steps of builds"] if steps else [])]
 
 
 def _clear_workbench() -> list[str]:
@@ -113,7 +137,7 @@ def remains() -> dict[str, list[str]]:
     """What there is of a chapter's: containers, images, processes, cgroups, mounts."""
     return {
         "containers": [container.name for container in _containers()],
-        "images": _images(),
+        "images": [*_images(), *(image.short_id for image in _nameless()), *(step.step for step in _steps())],
         "processes": [f"{name} (pid {pid})" for pid, name in _processes()],
         "cgroups": _cgroups(),
         "mounts": _mounts(),
@@ -127,6 +151,28 @@ def _containers() -> list[Container]:
 def _images() -> list[str]:
     names = [name.familiar for image in api.list_images() for name in image.names]
     return [name for name in names if name.rpartition("/")[2].startswith(PREFIX)]  # at whatever registry
+
+
+def _begun() -> int | None:
+    """When the workbench was made, in nanoseconds since 1970."""
+    try:
+        return os.stat(_begun_path()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _nameless() -> list[Image]:
+    """The images that are younger than the workbench and have no name, as one whose name went to a newer one."""
+    begun = _begun()
+    nameless = [image for image in api.list_images() if not image.names]
+    return [image for image in nameless if begun and (image.moment() or 0) >= begun]
+
+
+def _steps() -> list[Record]:
+    """The steps of builds that are younger than the workbench."""
+    begun = _begun()
+    steps = api.default_engine().images.builds.all()
+    return [step for step in steps if begun and units.parse_rfc3339(step.created) >= begun]
 
 
 def _processes() -> list[tuple[int, str]]:

@@ -10,9 +10,10 @@ from minicontainer.cli import confirm, table
 from minicontainer.cli.commands.images import HEADERS as IMAGE_HEADERS
 from minicontainer.cli.commands.listing import PS_HEADERS
 from minicontainer.cli.commands.volumes import HEADERS as VOLUME_HEADERS
-from minicontainer.cli.flags import BOOL, LIST, STRING, Command, Flag, UsageError
+from minicontainer.cli.flags import BOOL, BYTES, LIST, STRING, Command, Flag, UsageError
 from minicontainer.engine import disk, pruning
 from minicontainer.engine import events as happened
+from minicontainer.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ def prune_networks(engine: Engine, values: Values, _: list[str]) -> None:
         pruned = pruning.networks(engine, values.filter)
         if pruned.lines:
             print(pruned)
+
+
+def prune_builds(engine: Engine, values: Values, _: list[str]) -> None:
+    """Remove what builds have kept for the next ones."""
+    if values.given("keep_storage"):
+        raise Unsupported("--keep-storage is not supported; --filter until=24h keeps what was used since")
+    what = "all build cache" if values.all else "all dangling build cache"
+    sure = values.force or confirm.confirmed(f"This will remove {what}.")
+    _report([pruning.builds(engine, values.all, _filters(values))] if sure else [])
 
 
 def prune_system(engine: Engine, values: Values, _: list[str]) -> None:
@@ -229,6 +239,19 @@ COMMANDS = {
             "Remove all unused networks",
             (_filter("until=<timestamp>"), _FORCE),
             prune_networks,
+            most=0,
+        ),
+        Command(
+            "builder prune",
+            "[OPTIONS]",
+            "Remove build cache",
+            (
+                Flag("a", "all", BOOL, "Remove all unused build cache, not just dangling ones"),
+                _filter("until=24h"),
+                _FORCE,
+                Flag("", "keep-storage", BYTES, "Amount of disk space to keep for cache (not supported)"),
+            ),
+            prune_builds,
             most=0,
         ),
         Command(

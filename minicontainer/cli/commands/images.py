@@ -43,7 +43,9 @@ HISTORY_HEADERS: dict[str, object] = {
 def images(engine: Engine, values: Values, words: list[str]) -> None:
     """List images."""
     repository = words[0] if words else ""
-    rows = image_listing.images(engine, repository, filters=values.filter, trunc=not values.no_trunc)
+    rows = image_listing.images(
+        engine, repository, all=values.all, filters=values.filter, trunc=not values.no_trunc
+    )
     columns = ("Repository", "Tag", *(["Digest"] if values.digests else []), "ID", "CreatedSince", "Size")
     quiet = "ID" if values.quiet else None
     print(table.formatted(rows, values.format, HEADERS, columns, quiet), end="", flush=True)

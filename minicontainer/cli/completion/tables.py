@@ -8,7 +8,15 @@ from minicontainer.cli import main
 from minicontainer.cli.flags import BOOL, Command, Flag
 
 _ARGUMENTS = {"cp": "paths", "completion": "shells"}  # for the others, what the command says itself
-_FILES = ("cidfile", "device", "env-file", "input", "output")  # options whose value is a path of the host
+_FILES = (
+    "cidfile",
+    "device",
+    "env-file",
+    "file",
+    "iidfile",
+    "input",
+    "output",
+)  # options whose value is a path of the host
 
 
 def commands() -> list[Command]:
@@ -22,7 +30,7 @@ def words_of(group: str = "") -> dict[str, str]:
     if group:
         return {word: main.about(name)[1] for word, name in main.GROUPS[group].items()}
     words = {name: text for name, (_, text) in main.COMMANDS.items()}
-    words |= {name: f"Manage {name}s" if name != "system" else "Manage the engine" for name in main.GROUPS}
+    words |= {name: f"Manage {main.MANAGED.get(name, name + 's')}" for name in main.GROUPS}
     return words | {"help": "Help on a command"}
 
 

@@ -6,6 +6,7 @@ answers with what was seen and what was expected.
 
 from __future__ import annotations
 
+from minicontainer.lab.check.builds import in_order, keep_secret, small
 from minicontainer.lab.check.cgroups import at_most, half_a_processor, limit_memory
 from minicontainer.lab.check.copy_on_write import changes, pack, recover
 from minicontainer.lab.check.namespaces import (
@@ -14,22 +15,29 @@ from minicontainer.lab.check.namespaces import (
     start_as_pid_1,
 )
 from minicontainer.lab.check.registries import fetch_blob, still_to_fetch, tag_again
+from minicontainer.lab.check.scratch import assemble, from_nothing, layer_of
 from minicontainer.lab.check.union import hide, move_in, stack
 from minicontainer.lab.check.welcome import is_contained, start_kitchen
 
 __all__ = [
+    "assemble",
     "at_most",
     "borrow_network",
     "changes",
     "fetch_blob",
+    "from_nothing",
     "half_a_processor",
     "hide",
+    "in_order",
     "is_contained",
+    "keep_secret",
+    "layer_of",
     "limit_memory",
     "move_in",
     "pack",
     "private_directory",
     "recover",
+    "small",
     "stack",
     "start_as_pid_1",
     "start_kitchen",
