@@ -7,6 +7,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,18 +19,26 @@ import types
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from network_fixtures import ip
 
 from minicontainer import lab
 from minicontainer.engine.engine import Engine
+from minicontainer.engine.network import bridges, firewall
+from minicontainer.engine.network.network import Network
+from minicontainer.engine.options import Options
 from minicontainer.errors import Error, NotFound
-from minicontainer.kernel import mount
+from minicontainer.kernel import mount, netlink, nftables
 from minicontainer.kernel import namespaces as kernel
-from minicontainer.lab import children, peers, tidy, widgets
+from minicontainer.lab import children, peers, stand, tidy, widgets
+from minicontainer.lab.check import production
 from minicontainer.runtime import namespaces
 from minicontainer.runtime.cgroups import Cgroup
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((PROJECT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+needs_haproxy = pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
 
 
 @pytest.fixture(autouse=True)
@@ -283,10 +292,29 @@ def test_clean_up_removes_everything_and_says_so_again(
     assert "removed container lab-web\nremoved process sleep\nremoved cgroup " in said
     lab.clean_up()
     assert capsys.readouterr().out == (
-        "containers: none left\nimages:     none left\nprocesses:  none left\n"
+        "containers: none left\nnetworks:   none left\nimages:     none left\nprocesses:  none left\n"
         "cgroups:    none left\nmounts:     none left\n"
     )
     assert not group.exists()
+
+
+@needs_haproxy
+def test_a_rollout_is_removed_with_all_that_belongs_to_it(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its load balancer is no child of the notebook's, and would listen for ever."""
+    port = lab.free_port()
+    serve = "nc -lk -p 80 -e cat 2>/dev/null || nc -ll -p 80 -e cat"
+    command = {"command": ["sh", "-c", serve], "options": {"stop_signal": "KILL"}}
+    engine.rollouts.create("lab-shop", "alpine", publish=f"127.0.0.1:{port}:80", **command)
+    visitors = lab.visitors(port)
+    assert tidy.remains()["containers"] == ["lab-shop-blue-1", "lab-shop", "rollout-lab-shop"]
+    lab.clean_up()
+    assert "removed rollout lab-shop\n" in capsys.readouterr().out
+    assert not [thread for thread in visitors._threads if thread.is_alive()]
+    assert engine.rollouts.names() == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_what_is_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,6 +326,88 @@ def test_what_is_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             lab.clean_up()
     assert f"cgroups:    {Cgroup(lab.cgroup_path()).hierarchies[0].mountpoint}" in capsys.readouterr().out
     lab.clean_up()
+
+
+# ------------------------------------------------------------------ visitors
+
+
+def test_visitors_count_answers_and_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what is no answer, and of what the load balancer says itself, nothing is taken for one."""
+    server = stand.Server("v1")
+    with lab.visitors(server.port) as visitors:
+        deadline = time.monotonic() + 5
+        for fails, wanted in ((False, "200 v1"), (True, "500 v1")):
+            server.fails = fails
+            while visitors.answers.get(wanted, 0) < 10 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        visitors.note("closing")
+        server.stop()
+        while len(visitors.lost) < 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert capsys.readouterr().out == "closing\n"
+    assert {"200 v1", "500 v1"} < visitors.answers.keys()
+    assert visitors.lost and all(answer.startswith("lost: ") for answer in visitors.lost)
+    first, _, *bars = repr(visitors.shares()).splitlines()
+    assert first.startswith("░ 200 v1   █ 500 v1   ▒ lost: ")
+    assert [bar.partition("until: ")[2] for bar in bars] == ["closing", "the end"]
+    assert all(len(bar.partition(" ")[0]) == 40 for bar in bars)
+
+
+# ------------------------------------------------------------------ networks
+
+
+@pytest.fixture
+def net(engine: Engine):
+    """A network of the lab's; what a test leaves of it is removed."""
+    yield engine.networks.create("lab-net", subnets=["10.77.5.0/24"])
+    tidy.remove_all()
+
+
+def test_the_live_networks_are_drawn_with_whoever_is_on_them(engine: Engine, net: Network) -> None:
+    assert "lab-net" not in repr(lab.network_graph())  # nobody is on it
+    options = Options(name="lab-web", network="lab-net", publish=["127.0.0.1::80"])
+    container = engine.create("alpine", ["sleep", "1000"], options)
+    container.start()
+    (bound,) = container.inspect()["NetworkSettings"]["Ports"]["80/tcp"]
+    lines = repr(lab.network_graph()).splitlines()
+    at = lines.index(f"lab-net: bridge {net.bridge}, 10.77.5.1/24")
+    assert lines[at + 1 : at + 3] == [
+        f"    veth{container.id[:8]}-0 -- eth0 of lab-web, 10.77.5.2",
+        f"        127.0.0.1:{bound['HostPort']} -> 80/tcp",
+    ]
+    if not shutil.which("dot"):
+        pytest.skip("dot is not installed; apt-get install graphviz")
+    picture = lab.network_graph()._repr_mimebundle_()["image/png"]
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
+
+
+def test_clean_up_removes_networks_from_the_kernel(
+    engine: Engine, net: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(name="lab-web", network="lab-net", publish=["127.0.0.1::80"])
+    engine.create("alpine", ["sleep", "1000"], options).start()
+    assert tidy.remains()["networks"] == ["lab-net"]
+    lab.clean_up()
+    assert "removed container lab-web\nremoved network lab-net\n" in capsys.readouterr().out
+    assert net.bridge not in os.listdir("/sys/class/net")
+
+
+def test_what_belongs_to_no_network_is_named(engine: Engine, net: Network) -> None:
+    """A bridge, a plug and a rule that somebody has forgotten: each is seen in the kernel."""
+    bridge, table = "mc-00000000abcd", firewall.table(engine.root)
+    words = [*nftables.interface(nftables.NFT_META_OIFNAME, bridge), *nftables.verdict(nftables.NF_DROP)]
+    ip("link", "add", bridge, "type", "bridge")
+    try:
+        assert tidy.remains()["networks"] == ["lab-net"]  # somebody else's
+        ip("link", "set", bridge, "alias", bridges.ALIAS + engine.root)
+        ip("link", "add", "lab-plug", "master", net.bridge, "type", "veth", "peer", "lab-far")
+        with netlink.Socket(netlink.NETLINK_NETFILTER) as sock:
+            nftables.commit(sock, "add a rule", [nftables.new_rule(table, "forward", words)])
+        left = ["lab-net", f"bridge {bridge}", "veth lab-plug", f"rules of {bridge}"]
+        assert tidy.remains()["networks"] == left
+    finally:
+        for device in (bridge, "lab-plug"):
+            subprocess.run(["ip", "link", "delete", device], check=False)
 
 
 # ------------------------------------------------------------------ showing
@@ -938,6 +1048,92 @@ WRONG = {
             urllib.request.urlopen(request).close()
         """,
     ],
+    "far_end": [
+        """
+        def inside(pid):
+            return rtnetlink.find_link(go(pid), "eth0").name
+        """,
+        """
+        def the_last_that_is_there(pid):
+            return [link.name for link in rtnetlink.links(netlink.Socket()) if link.kind == "veth"][-1]
+        """,
+        """
+        def its_own_number(pid):
+            names = {link.index: link.name for link in rtnetlink.links(netlink.Socket())}
+            return names.get(rtnetlink.find_link(go(pid), "eth0").index)
+        """,
+    ],
+    "join": [
+        """
+        def addresses_only(pids):
+            return [f"10.77.7.{n}" for n, pid in enumerate(pids, 1)]
+        """,
+        """
+        def switch_is_down(pids):
+            sock = netlink.Socket()
+            rtnetlink.add_bridge(sock, "switch")
+            switch = rtnetlink.find_link(sock, "switch").index
+            for n, pid in enumerate(pids, 1):
+                mac = bytes([2, 66, 10, 77, 7, n])
+                rtnetlink.add_veth(sock, f"port{n}", switch, "eth0", net(pid), mac=mac, mtu=1500)
+                address(go(pid), "eth0", f"10.77.7.{n}")
+            return [f"10.77.7.{n}" for n, pid in enumerate(pids, 1)]
+        """,
+        """
+        def cables_without_a_switch(pids):
+            sock = netlink.Socket()
+            for n, pid in enumerate(pids, 1):
+                mac = bytes([2, 66, 10, 77, 7, n])
+                rtnetlink.add_veth(sock, f"port{n}", 0, "eth0", net(pid), mac=mac, mtu=1500)
+                address(go(pid), "eth0", f"10.77.7.{n}")
+            return [f"10.77.7.{n}" for n, pid in enumerate(pids, 1)]
+        """,
+        """
+        def one_address_for_all(pids):
+            return ["10.77.7.1"] * len(pids)
+        """,
+    ],
+    "open_shop": [
+        """
+        def nothing_is_published(port):
+            import minicontainer
+            networks = minicontainer.default_engine().networks
+            networks.create("lab-yard", internal=True)
+            for name in ("lab-till", "lab-shop"):
+                minicontainer.run("alpine", "sleep 1000", detach=True, name=name, network="lab-yard")
+        """,
+        """
+        def all_on_the_default_network(port):
+            import minicontainer
+            program = ["sh", "-c", "while true; do echo open | nc -l -p 80; done"]
+            minicontainer.run("alpine", "sleep 1000", detach=True, name="lab-till")
+            publish = [f"127.0.0.1:{port}:80"]
+            minicontainer.run("alpine", program, detach=True, name="lab-shop", publish=publish)
+        """,
+        """
+        def all_on_one_network(port):
+            import minicontainer
+            program = ["sh", "-c", "while true; do echo open | nc -l -p 80; done"]
+            minicontainer.default_engine().networks.create("lab-yard")
+            minicontainer.run("alpine", "sleep 1000", detach=True, name="lab-till", network="lab-yard")
+            publish = [f"127.0.0.1:{port}:80"]
+            minicontainer.run(
+                "alpine", program, detach=True, name="lab-shop", publish=publish, network="lab-yard"
+            )
+        """,
+        """
+        def till_gets_out(port):
+            import minicontainer
+            from minicontainer.engine.network import members
+            program = ["sh", "-c", "while true; do echo open | nc -l -p 80; done"]
+            networks = minicontainer.default_engine().networks
+            networks.create("lab-yard")
+            minicontainer.run("alpine", "sleep 1000", detach=True, name="lab-till", network="lab-yard")
+            publish = [f"127.0.0.1:{port}:80"]
+            shop = minicontainer.run("alpine", program, detach=True, name="lab-shop", publish=publish)
+            members.connect(networks, "lab-yard", shop)
+        """,
+    ],
     "still_to_fetch": [
         """
         def all_of_it(host, name, tag, have):
@@ -1134,6 +1330,98 @@ WRONG = {
             pass
         """,
     ],
+    "flip": [
+        """
+        def blue_first(admin):
+            tell(admin, "set server shop/blue weight 0; set server shop/green weight 1")
+        """,
+        """
+        def half_of_it(admin):
+            tell(admin, "set server shop/green weight 1")
+        """,
+        """
+        def blue_stopped(admin):
+            tell(admin, "disable server shop/blue")
+        """,
+        """
+        def throws_everybody_out(admin):
+            tell(admin, "set server shop/green weight 1; set server shop/blue weight 0")
+            tell(admin, "shutdown sessions server shop/blue")
+        """,
+        """
+        def nothing(admin):
+            pass
+        """,
+    ],
+    "let_go": [
+        """
+        def does_not_wait(admin, server):
+            tell(admin, f"set server shop/{server} state drain")
+        """,
+        """
+        def throws_out(admin, server):
+            tell(admin, f"set server shop/{server} state maint; shutdown sessions server shop/{server}")
+        """,
+        """
+        def waits_for_ever_so_long(admin, server):
+            import time
+            tell(admin, f"set server shop/{server} weight 0")
+            time.sleep(3)
+        """,
+        """
+        def nothing(admin, server):
+            pass
+        """,
+    ],
+    "canary": [
+        """
+        def never_looks(admin, shares, seconds):
+            import time
+            for share in shares:
+                tell(admin, f"set server shop/green weight {share}; set server shop/blue weight {100 - share}")
+                time.sleep(seconds)
+            return True
+        """,
+        """
+        def looks_at_the_end(admin, shares, seconds):
+            import time
+            for share in shares:
+                tell(admin, f"set server shop/green weight {share}; set server shop/blue weight {100 - share}")
+                time.sleep(seconds)
+                if stat(admin)["green"]["hrsp_5xx"] != "0":
+                    tell(admin, "set server shop/blue weight 100; set server shop/green weight 0")
+                    return False
+            return True
+        """,
+        """
+        def green_first_on_the_way_back(admin, shares, seconds):
+            import time
+            for share in shares:
+                tell(admin, f"set server shop/green weight {share}; set server shop/blue weight {100 - share}")
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    if stat(admin)["green"]["hrsp_5xx"] != "0":
+                        tell(admin, "set server shop/green weight 0; set server shop/blue weight 100")
+                        return False
+                    time.sleep(0.05)
+            return True
+        """,
+        """
+        def all_at_once(admin, shares, seconds):
+            import time
+            tell(admin, "set server shop/green weight 100; set server shop/blue weight 0")
+            time.sleep(seconds)
+            return stat(admin)["green"]["hrsp_5xx"] == "0"
+        """,
+        """
+        def weights_of_green_alone(admin, shares, seconds):
+            import time
+            for share in shares:
+                tell(admin, f"set server shop/green weight {share}")
+                time.sleep(seconds)
+            return True
+        """,
+    ],
 }
 
 
@@ -1172,15 +1460,19 @@ def define(tmp_path: pathlib.Path):
 
 def judge(name: str, function: object) -> tuple[bool, str]:
     """What the checker says, and that it leaves no trace and the host as it was."""
+    if hasattr(production, name) and not shutil.which("haproxy"):
+        pytest.skip("needs haproxy")
     before = socket.gethostname()
     lab.every_child(EXERCISES[name][0])
     verdict = getattr(lab.check, name)(function)
     assert socket.gethostname() == before
     deadline = time.monotonic() + 3  # a solution's own launcher ends when it has noticed that its program did
-    while tidy.remains()["processes"] and time.monotonic() < deadline:
+    while any(tidy.remains()[kind] for kind in ("processes", "networks")) and time.monotonic() < deadline:
         time.sleep(0.01)
     left = tidy.remains()
-    assert not left["containers"] + left["images"] + left["processes"] + left["mounts"], left
+    assert not left["containers"] + left["networks"] + left["images"] + left["processes"] + left["mounts"], (
+        left
+    )
     assert not Cgroup(lab.cgroup_path("check")).exists()
     return bool(verdict), repr(verdict)
 

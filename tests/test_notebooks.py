@@ -6,6 +6,7 @@ import ast
 import os
 import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -46,8 +47,11 @@ INTRODUCES = {
     "04": tuple(f"minicontainer.images.{name}" for name in ("differences", "layers", "packing")),
     "05": tuple(f"minicontainer.build.{name}" for name in ("builder", "cache", "source", "stage")),
     "06": tuple(f"minicontainer.images.{name}" for name in ("rootfs", "saving", "store")),
+    "07": tuple(f"minicontainer.engine.network.{name}" for name in ("firewall", "members", "wires")),
     "10": ("minicontainer.images.reference", "minicontainer.images.registry"),
+    "11": tuple(f"minicontainer.engine.rollout.{name}" for name in ("balancer", "bounds", "deployment")),
 }
+PROGRAMS = {"11": "haproxy"}  # what a chapter stops without, in its first cell
 FACADE = ("minicontainer", "minicontainer.lab", "minicontainer.errors")
 
 
@@ -89,6 +93,15 @@ def prose(notebook: nbformat.NotebookNode) -> str:
 @pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
 def chapter(request: pytest.FixtureRequest) -> pathlib.Path:
     return request.param
+
+
+@pytest.fixture
+def runnable(chapter: pathlib.Path) -> pathlib.Path:
+    """A chapter whose programs are here."""
+    program = PROGRAMS.get(chapter.name[:2])
+    if program and not shutil.which(program):
+        pytest.skip(f"needs {program}")
+    return chapter
 
 
 @pytest.fixture
@@ -239,14 +252,14 @@ def test_exercises_are_complete(chapter: pathlib.Path, notebook: nbformat.Notebo
 
 
 def test_a_solved_copy_passes_whole(
-    environment: dict[str, str], tmp_path: pathlib.Path, chapter: pathlib.Path
+    environment: dict[str, str], tmp_path: pathlib.Path, runnable: pathlib.Path
 ) -> None:
-    run_script(environment, "--solved", "--output", tmp_path, chapter)
-    solved = read(tmp_path / chapter.name)
+    run_script(environment, "--solved", "--output", tmp_path, runnable)
+    solved = read(tmp_path / runnable.name)
     checks = tagged(solved, "check")
-    assert len(checks) == len(tagged(read(chapter), "exercise"))
+    assert len(checks) == len(tagged(read(runnable), "exercise"))
     assert [text_of(cell)[:8] for cell in checks] == ["✓ passed"] * len(checks), [text_of(c) for c in checks]
-    assert text_of(code(solved)[-1]).count("none left") == 5
+    assert text_of(code(solved)[-1]).count("none left") == 6
 
 
 def test_solutions_are_never_written_into_the_notebooks(
@@ -277,8 +290,8 @@ def nbval(environment: dict[str, str], path: pathlib.Path) -> subprocess.Complet
     return subprocess.run(argv, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
-def test_runs_as_committed(environment: dict[str, str], chapter: pathlib.Path) -> None:
-    done = nbval(environment, chapter)
+def test_runs_as_committed(environment: dict[str, str], runnable: pathlib.Path) -> None:
+    done = nbval(environment, runnable)
     assert done.returncode == 0, done.stdout
 
 

@@ -5,13 +5,13 @@ Both hear of the build as the command line does, by a :class:`minicontainer.buil
 
 from __future__ import annotations
 
-import base64
 import time
 
 from minicontainer.build import dockerfile, stages
 from minicontainer.build.api import build_image
 from minicontainer.build.context import open_context
 from minicontainer.build.report import Report
+from minicontainer.lab.pictures import Drawing
 from minicontainer.lab.show import Shown, table
 
 TYPE_CHECKING = False
@@ -89,19 +89,6 @@ def build(context: str, *tags: str, **options: Any) -> Built:
 # ------------------------------------------------------------------ stages, as a graph
 
 
-class Drawing(Shown):
-    """Something with a plain face and a picture; without Graphviz the plain one alone."""
-
-    def __init__(self, plain: str, dot: str) -> None:
-        super().__init__(plain, f"```text\n{plain}\n```")
-        self.dot = dot
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        bundle = {"text/plain": self.plain}
-        picture = _picture(self.dot)
-        return {**bundle, "image/png": picture} if picture else {**bundle, "text/markdown": self.markdown}
-
-
 def build_graph(context: str, *tags: str, **options: Any) -> Drawing:
     """Build an image, and draw the stages of its Dockerfile with what became of each step.
 
@@ -173,15 +160,3 @@ def _escaped(text: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
-
-
-def _picture(dot: str) -> str:
-    """A PNG in base64, "" where there is no Graphviz."""
-    try:
-        import graphviz
-
-        return base64.b64encode(graphviz.Source(dot).pipe(format="png")).decode()
-    except ImportError:
-        return ""
-    except graphviz.ExecutableNotFound:
-        return ""

@@ -42,7 +42,8 @@ def require(*needs: str) -> None:
     """Print a line for each need, and make sure of it.
 
     :param needs: of ``root``, ``namespaces``, ``overlay``, ``seccomp``, ``cgroups``, ``memory``, ``cpu``,
-        ``pids``, ``cpuset``, ``ip``, ``haproxy``, and ``image``: an image ``alpine``, which is made when there is none
+        ``pids``, ``cpuset``, ``networks``, ``ip``, ``haproxy``, and ``image``: an image ``alpine``, which is made
+        when there is none
     :raises NotReady: with the one line that says what is missing and how to get it
     """
     found = examine()
@@ -75,7 +76,7 @@ def _judge(need: str, found: Found) -> str:
         # To doctor a controller is something that containers can do without; to a chapter on it, it is not.
         if result == MISSING or (result != OK and need != "namespaces"):
             raise NotReady(f"{name}: {detail}; to get it: {remedy}")
-    if need == "namespaces":
+    if need in ("namespaces", "networks"):
         return ", ".join(name.removesuffix(" namespaces") for name, result, *_ in concerned if result == OK)
     if need in _CONTROLLERS:
         return f"the {need} controller, for {concerned[0][2]}"
@@ -96,6 +97,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "root": _named("privileges"),
     "namespaces": lambda check: check.endswith(" namespaces"),
     "overlay": _named("overlay filesystem"),
+    "networks": lambda check: check in ("bridges and veths", "nftables"),
     "seccomp": _named("seccomp"),
     "cgroups": _named("cgroups"),
     **{name: _named(f"{name} controller") for name in _CONTROLLERS},

@@ -1,7 +1,7 @@
 """Leaving no trace: what a chapter makes can be told from everything else by its name.
 
-Containers and images of a chapter are called ``lab-…``; its cgroups are below the one of :func:`cgroup_path`;
-its files are in the directory of :func:`workbench`; its processes have
+Containers, images and networks of a chapter are called ``lab-…``; its cgroups are below the one of
+:func:`cgroup_path`; its files are in the directory of :func:`workbench`; its processes have
 :data:`~minicontainer.lab.children.MARK` in their environment. What has no name, the steps of builds and the images
 that have lost theirs, is known by its age: it is younger than the workbench. So what is left of a run that was
 broken off is found by the next one, also by another kernel.
@@ -19,7 +19,7 @@ from minicontainer.engine import api, build_cache
 from minicontainer.errors import Error
 from minicontainer.files import remove_tree
 from minicontainer.kernel import mount
-from minicontainer.lab import shelf
+from minicontainer.lab import networks, shelf, traffic
 from minicontainer.lab.children import MARK, mark
 from minicontainer.runtime.cgroups import Cgroup, hierarchies
 
@@ -83,10 +83,18 @@ def clean_up() -> None:
 
 def remove_all() -> list[str]:
     """Remove what there is; says what it was."""
+    traffic.close_all()
     removed = shelf.close_all()
+    for name in api.default_engine().rollouts.names():
+        if name.startswith(PREFIX):  # before its containers, which belong to it
+            removed.append(f"rollout {name}")
+            api.default_engine().rollouts.open(name).remove(force=True, drain_time=0)
     for container in _containers():
         removed.append(f"container {container.name}")
         container.remove(force=True)
+    for name in networks.made():
+        removed.append(f"network {name}")
+        api.default_engine().networks.remove(name)
     for name in _images():
         removed.append(f"image {name}")
         api.default_engine().remove_image(name, force=True)
@@ -100,7 +108,7 @@ def remove_all() -> list[str]:
         top.kill()
         top.remove()
     deadline = time.monotonic() + _DIES_WITHIN
-    while _processes() and time.monotonic() < deadline:
+    while (_processes() or networks.strays()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return removed + _clear_workbench()
 
@@ -134,9 +142,10 @@ def _clear_workbench() -> list[str]:
 
 
 def remains() -> dict[str, list[str]]:
-    """What there is of a chapter's: containers, images, processes, cgroups, mounts."""
+    """What there is of a chapter's, and of networks what belongs to nobody."""
     return {
-        "containers": [container.name for container in _containers()],
+        "containers": [*(container.name for container in _containers()), *_rollouts()],
+        "networks": [*networks.made(), *networks.strays()],
         "images": [*_images(), *(image.short_id for image in _nameless()), *(step.step for step in _steps())],
         "processes": [f"{name} (pid {pid})" for pid, name in _processes()],
         "cgroups": _cgroups(),
@@ -146,6 +155,13 @@ def remains() -> dict[str, list[str]]:
 
 def _containers() -> list[Container]:
     return [each for each in api.list_containers(all=True) if each.name.startswith(PREFIX)]
+
+
+def _rollouts() -> list[str]:
+    """The rollouts, and networks that have outlived theirs."""
+    engine, start = api.default_engine(), f"rollout-{PREFIX}"
+    left = [name for name in engine.networks.names() if name.startswith(start)]
+    return [*(name for name in engine.rollouts.names() if name.startswith(PREFIX)), *left]
 
 
 def _images() -> list[str]:

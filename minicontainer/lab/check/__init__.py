@@ -14,6 +14,8 @@ from minicontainer.lab.check.namespaces import (
     private_directory,
     start_as_pid_1,
 )
+from minicontainer.lab.check.networks import far_end, join, open_shop
+from minicontainer.lab.check.production import canary, flip, let_go
 from minicontainer.lab.check.registries import fetch_blob, still_to_fetch, tag_again
 from minicontainer.lab.check.scratch import assemble, from_nothing, layer_of
 from minicontainer.lab.check.union import hide, move_in, stack
@@ -23,17 +25,23 @@ __all__ = [
     "assemble",
     "at_most",
     "borrow_network",
+    "canary",
     "changes",
+    "far_end",
     "fetch_blob",
+    "flip",
     "from_nothing",
     "half_a_processor",
     "hide",
     "in_order",
     "is_contained",
+    "join",
     "keep_secret",
     "layer_of",
+    "let_go",
     "limit_memory",
     "move_in",
+    "open_shop",
     "pack",
     "private_directory",
     "recover",
