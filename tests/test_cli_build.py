@@ -19,11 +19,12 @@ from at_terminal import Terminal
 from conftest import DOCKER_IMAGE, PROJECT, Cli
 from test_startup import HEAVY, imported
 
-SLOW = """\
+LONG = f"sleep {600_000 + os.getpid()}"  # which no other run of the tests has
+SLOW = f"""\
 FROM alpine AS first
-RUN echo one; sleep 617
+RUN echo one; {LONG}
 FROM alpine AS second
-RUN echo two; sleep 617
+RUN echo two; {LONG}
 FROM first
 RUN --mount=from=second,target=/second true
 """
@@ -54,7 +55,7 @@ def left(root: str) -> list[str]:
 
 def sleepers() -> list[str]:
     """The processes of containers that were to sleep."""
-    argv = ["pgrep", "-f", "sleep 617"]
+    argv = ["pgrep", "-f", LONG]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
 
 
@@ -123,7 +124,7 @@ def test_quiet_shows_the_log_of_what_has_failed(build):
 
 
 def test_output_is_shown_while_the_step_runs(build, cli):
-    (build.context / "Dockerfile").write_text("FROM alpine\nRUN echo begun; read x </dev/zero; sleep 617\n")
+    (build.context / "Dockerfile").write_text(f"FROM alpine\nRUN echo begun; read x </dev/zero; {LONG}\n")
     process = subprocess.Popen(
         [*cli.argv, "build", build.context], stdout=subprocess.PIPE, env=cli.env, text=True
     )
@@ -351,7 +352,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(build, cli, root, number):
 
 
 def test_nobody_reads_on(build, cli, root):
-    (build.context / "Dockerfile").write_text("FROM alpine\nRUN seq 100000; sleep 617\n")
+    (build.context / "Dockerfile").write_text(f"FROM alpine\nRUN seq 100000; {LONG}\n")
     process = subprocess.Popen([*cli.argv, "build", build.context], stdout=subprocess.PIPE, env=cli.env)
     assert process.stdout
     process.stdout.read(100)

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import DOCKER_IMAGE, Cli
 
-PARENT = "mc-test-refusals"  # a parent cgroup of this module's own: others make containers at the same time
+PARENT = (
+    f"mc-test-refusals-{os.getpid()}"  # a parent cgroup of our own: others make containers at the same time
+)
 AS_NOBODY = (
     "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps +dac_read_search --ambient-caps".split()
 )

@@ -323,14 +323,15 @@ def test_cgroup_conf_is_for_v2_alone(cli: Cli) -> None:
 
 @pytest.mark.cgroup
 def test_cgroup_parent(cli: Cli) -> None:
-    container = cli.out("run", "-d", "--cgroup-parent", "/mc-test-parent", "alpine", "sleep", "100")
+    name = f"mc-test-parent-{os.getpid()}"
+    container = cli.out("run", "-d", "--cgroup-parent", f"/{name}", "alpine", "sleep", "100")
     pid = inspect(cli, container, "{{.State.Pid}}")
     paths = {line.split(":", 2)[2] for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()}
-    assert f"/mc-test-parent/{container}" in paths
-    assert paths <= {f"/mc-test-parent/{container}", "/"}, "/ is a v2 without controllers, beside v1"
+    assert f"/{name}/{container}" in paths
+    assert paths <= {f"/{name}/{container}", "/"}, "/ is a v2 without controllers, beside v1"
     cli("rm", "-f", container)
     for hierarchy in {"/sys/fs/cgroup", *map(str, pathlib.Path("/sys/fs/cgroup").iterdir())}:
-        parent = pathlib.Path(hierarchy) / "mc-test-parent"
+        parent = pathlib.Path(hierarchy) / name
         if parent.is_dir():
             assert [each for each in parent.iterdir() if each.is_dir()] == []
             parent.rmdir()
