@@ -123,17 +123,9 @@ GROUPS = {
         "tag": "tag",
     },
     "network": {
-        "connect": "network connect",
-        "create": "network create",
-        "disconnect": "network disconnect",
-        "graph": "network graph",
-        "inspect": "network inspect",
-        "ls": "network ls",
-        "list": "network ls",
-        "prune": "network prune",
-        "rm": "network rm",
-        "remove": "network rm",
-    },
+        name: f"network {name}" for name in "connect create disconnect graph inspect ls prune rm".split()
+    }
+    | {"list": "network ls", "remove": "network rm"},
     "rollout": {name: f"rollout {name}" for name in "abort create deploy ls promote rm start status".split()}
     | {"list": "rollout ls", "remove": "rollout rm"},
     "system": {
