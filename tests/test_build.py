@@ -206,6 +206,17 @@ def test_exec_form_has_no_shell_and_shell_may_be_another(build: Builder) -> None
     assert heard.text == b"$HOME||+ echo hi\nhi\n"
 
 
+def test_commands_that_only_look_the_same_are_others(build: Builder) -> None:
+    build('FROM alpine\nRUN ["printf", "%s|", "a", "b"]\n')
+    _, heard = build('FROM alpine\nRUN ["printf", "%s|", "a b"]\n')
+    assert heard.hits == [] and heard.text == b"a b|"
+
+
+def test_words_of_one_arg_do_not_see_each_other(build: Builder) -> None:
+    text = "ARG A=1\nARG A=2 B=$A\nFROM alpine\nARG B\nARG C=3\nARG C=4 D=$C\nRUN echo $B $D\n"
+    assert build(text)[1].text == b"1 3\n"
+
+
 def test_argument_is_gone_when_the_build_is(build: Builder) -> None:
     text = "FROM alpine\nARG TOKEN\nRUN echo -n $TOKEN | wc -c\n"
     image, heard = build(text, build_args={"TOKEN": "12345", "http_proxy": "http://proxy:1", "OTHER": "x"})
@@ -316,6 +327,19 @@ def test_triggers_run_in_the_next_build_and_not_after(build: Builder) -> None:
     build("FROM alpine\nONBUILD RUN echo triggered > /t\nONBUILD ENV T=1\n", "base:1")
     image, _ = build("FROM base:1\nRUN cat /t\n")
     assert build.run(image, "cat /t; echo $T") == "triggered\n1\n" and not image.settings.get("OnBuild")
+
+
+def test_stage_that_is_known_too_late_is_named(build: Builder) -> None:
+    build("FROM alpine\nONBUILD COPY --from=tools /etc/motd /\n", "late:1")
+    with pytest.raises(StepFailed, match=r"Dockerfile:2|ONBUILD") as failure:
+        build("FROM alpine AS tools\nFROM late:1\n")
+    assert "stage tools is not built before this one" in str(failure.value)
+    image, _ = build("FROM alpine AS tools\nFROM late:1\nCOPY --from=tools /etc/motd /again\n")
+    assert build.run(image, "cmp /motd /again && echo same") == "same\n"
+    _, heard = build(
+        "FROM alpine AS a\nRUN echo x > /x\nFROM alpine\nRUN --mount=target=/m,From=a cat /m/x\n"
+    )
+    assert heard.text == b"x\n", "keys are in any case"
 
 
 def test_labels_that_are_asked_for_come_last(build: Builder) -> None:

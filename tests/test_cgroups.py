@@ -1091,7 +1091,7 @@ def test_both_languages_say_what_the_rules_mean(make, nodes, version):
 
     make()
     check()
-    assert next(held) > 10
+    assert next(held) > 3, "most lists at random are such as v1 cannot say"
 
 
 def asked_in(cgroup, nodes, minors):

@@ -12,6 +12,7 @@ import pytest
 
 from minicontainer.errors import Error, InvalidArgument, NotFound
 from minicontainer.kernel import mount as kernel
+from minicontainer.kernel import namespaces
 
 pytest_plugins = ["bundle_fixtures"]
 
@@ -43,6 +44,21 @@ def mounts_of(bundle, **how) -> dict[str, Mount]:
 def host_mounts() -> list[str]:
     with open("/proc/self/mountinfo") as file:
         return file.read().splitlines()
+
+
+@pytest.fixture
+def alone():
+    """This thread in a copy of the host's mounts, shared as they are, where nobody else mounts meanwhile."""
+    with open("/proc/thread-self/ns/mnt") as outside:
+        here = os.getcwd()
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SHARED)
+        try:
+            yield
+        finally:
+            namespaces.setns(outside.fileno())
+            os.chdir(here)
 
 
 @pytest.fixture
@@ -120,7 +136,7 @@ def test_no_mount_of_the_host_is_left_in_sight(bundle, tmp_path):
     assert inside["/"].fstype == "overlay"
 
 
-def test_mounts_of_a_container_do_not_show_on_the_host(bundle, source):
+def test_mounts_of_a_container_do_not_show_on_the_host(alone, bundle, source):
     bundle.mount("/mnt", "bind", "rbind", "rshared", source=source)
     bundle.mount("/srv", "tmpfs")
     before = host_mounts()
@@ -131,7 +147,7 @@ def test_mounts_of_a_container_do_not_show_on_the_host(bundle, source):
     assert host_mounts() == before
 
 
-def test_failed_start_leaves_no_mount_on_the_host(bundle, source):
+def test_failed_start_leaves_no_mount_on_the_host(alone, bundle, source):
     bundle.mount("/mnt", "bind", "rbind", source=source)
     bundle.mount("/srv", "no-such-filesystem")
     before = host_mounts()

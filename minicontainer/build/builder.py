@@ -9,6 +9,7 @@ steps that are whole, for the next build to begin with.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from minicontainer.build import dockerfile, mounting, stages
 from minicontainer.build.cache import Cache
@@ -61,8 +62,6 @@ class Build:
     def __init__(
         self, engine: Engine, context: Context, options: Options, report: Report, job: jobs.Job
     ) -> None:
-        from _thread import allocate_lock
-
         self.engine = engine
         self.context = context
         self.options = options
@@ -112,10 +111,10 @@ class Build:
 
     def _declare_arguments(self) -> None:
         for instruction in self.dockerfile.arguments:
-            for word in instruction.arguments:
-                text = expand(word, self.arguments.before_stages(), self.dockerfile.escape)
-                name, equals, default = text.partition("=")
-                self.arguments.declare(name, default if equals else None)
+            seen = self.arguments.before_stages()
+            self.arguments.declare(
+                [expand(word, seen, self.dockerfile.escape) for word in instruction.arguments]
+            )
 
     def _tell_arguments(self, steps: list[Step]) -> None:
         for step in steps:
@@ -134,8 +133,7 @@ class Build:
         found = [self.image_name(stage)]
         for instruction in stage.instructions:
             found += instruction.flags.get("from", [])
-            for text in instruction.flags.get("mount", ()):
-                found += [word[5:] for word in text.split(",") if word.startswith("from=")]
+            found += filter(None, map(mounting.origin, instruction.flags.get("mount", ())))
         return found
 
     def labels(self, stage: Stage) -> list[tuple[str, str]]:
@@ -201,6 +199,11 @@ class Build:
     def source(self, name: str, index: int) -> Image | None:
         """The image that ``--from`` means in the stage of this number; None for a stage that has made nothing."""
         stage = stages.find(self.dockerfile.stages[:index], name)
+        if stage and stage.index not in self.drafts:
+            raise InvalidArgument(
+                f"stage {name} is not built before this one: a variable or an ONBUILD trigger names it, which is "
+                "known too late; name it in a --from of the stage"
+            )
         return self.drafts[stage.index].image if stage else self.find(name)
 
     def mount(self, image: Image | None, place: str) -> int:

@@ -47,7 +47,7 @@ class Cache:
         if image:
             return image
         for source in self.sources:
-            if matching(draft, source, step):
+            if not more and matching(draft, source, step):  # another's history has no more than the words
                 return draft.adopt(self.store, source, step)
         return None
 

@@ -32,7 +32,11 @@ def copy(stage: StageBuild, instruction: Instruction) -> None:
         chown = f"--chown={asked.chown} " if asked.chown else ""
         text = f"{instruction.name} {chown}{copying.digest(asked)} in {asked.destination} "
         more = "\n".join(
-            f"--{name}={value}" for name, values in sorted(instruction.flags.items()) for value in values
+            f"--{name}={value}"
+            for name, values in sorted(instruction.flags.items())
+            for value in values
+            if name
+            not in ("chown", "from")  # the history has the one, and the digest what the other leads to
         )
 
         def make() -> Layer:

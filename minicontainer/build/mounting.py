@@ -91,6 +91,11 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def origin(text: str) -> str:
+    """The stage or image that a ``--mount`` takes from, "" for the context."""
+    return dict(_pairs(text)).get("from", "")
+
+
 def _truth(text: str) -> bool:
     return text.lower() in ("true", "1", "t", "")
 

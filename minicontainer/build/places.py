@@ -15,6 +15,10 @@ import stat
 from minicontainer.errors import InvalidArgument
 from minicontainer.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _EXACTLY = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _MOST_LINKS = 40  # as many as the kernel follows in one path (path_resolution(7))
@@ -25,8 +29,19 @@ def resolve(root: int, path: str) -> str:
 
     It need not exist, and what a symlink leads to need not either. InvalidArgument for a circle of symlinks.
     """
+    return follow(
+        os.path.normpath("/" + path), lambda here: _link(root, here), f"{path} runs in a circle of symlinks"
+    )
+
+
+def follow(path: str, link: Callable[[str], str | None], circle: str) -> str:
+    """Walk a path name by name; ``link`` gives the target of what is a symlink, None for all else.
+
+    Nothing leads out: an absolute symlink begins anew, and ``..`` ends at the root. InvalidArgument, which says
+    ``circle``, after as many symlinks as the kernel follows.
+    """
     done: list[str] = []
-    todo = os.path.normpath("/" + path).split("/")[::-1]
+    todo = path.split("/")[::-1]
     links = 0
     while todo:
         name = todo.pop()
@@ -34,12 +49,12 @@ def resolve(root: int, path: str) -> str:
             del done[-1:]
         elif name not in ("", "."):
             done.append(name)
-            target = _link(root, "/".join(done))
+            target = link("/".join(done))
             if target is None:
                 continue
             links += 1
             if links > _MOST_LINKS:
-                raise InvalidArgument(f"{path} runs in a circle of symlinks")
+                raise InvalidArgument(circle)
             done = [] if target.startswith("/") else done[:-1]
             todo += target.split("/")[::-1]
     return "/".join(done)

@@ -23,11 +23,6 @@ _CHUNK = 1 << 20
 _SHOWN = 200  # characters of a server's explanation
 
 
-def is_url(word: str) -> bool:
-    """Whether a source is to be downloaded."""
-    return word.startswith(("http://", "https://"))
-
-
 def fetch(url: str, checksum: str = "", *, name: str = "") -> Content:
     """Download a file, into one that nobody else can see; the source has it open.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from minicontainer.build import mounting
 from minicontainer.build.mounting import Mount, Mounts
 from minicontainer.errors import InvalidArgument
@@ -27,6 +29,8 @@ def run(stage: StageBuild, instruction: Instruction) -> None:
     mounts = [Mount(stage.expand(text), workdir) for text in instruction.flags.get("mount", ())]
     network = _network(stage, instruction)
     asked = [*(mount.text for mount in mounts), script.decode(errors="surrogateescape")]
+    if instruction.words is not None:
+        asked.append(json.dumps(instruction.words))  # the history does not say where a word ends
     if network != stage.build.options.network:
         asked.append(network)
     asked += [digest for mount in mounts if (digest := _digest(stage, mount))]

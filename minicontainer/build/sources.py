@@ -114,7 +114,7 @@ class _Resolver:
             return
         word = self.expand(word)
         try:
-            if _is_url(word):
+            if is_url(word):
                 self._add_url(word, destination)
             elif self.instruction.flags.get("checksum"):
                 raise InvalidArgument("--checksum is for a source with http:// or https://")
@@ -171,7 +171,8 @@ class _Resolver:
             )
 
 
-def _is_url(word: str) -> bool:
+def is_url(word: str) -> bool:
+    """Whether a source is to be downloaded."""
     return word.startswith(("http://", "https://"))
 
 

@@ -158,12 +158,9 @@ class StageBuild:
     # ------------------------------------------------------------ configuration
 
     def _declare(self, instruction: Instruction) -> None:
-        shown = []
-        for word in [self.expand(word) for word in instruction.arguments]:  # none of them sees another
-            name, equals, default = word.partition("=")
-            self.arguments.declare(name, default if equals else None)
-            shown.append(f"{name}={default}" if equals else name)
-        self.commit(self.comment(f"ARG {' '.join(shown)}", "  "))
+        declared = [self.expand(word) for word in instruction.arguments]
+        self.arguments.declare(declared)
+        self.commit(self.comment(f"ARG {' '.join(declared)}", "  "))
 
     def _configure(self, instruction: Instruction) -> None:
         config = dict(self.draft.config)

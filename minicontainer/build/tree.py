@@ -14,7 +14,7 @@ import os
 import stat
 import time
 
-from minicontainer.build import patterns
+from minicontainer.build import patterns, places
 from minicontainer.errors import InvalidArgument, NotFound
 from minicontainer.kernel.openat2 import (
     RESOLVE_BENEATH,
@@ -40,7 +40,6 @@ _GONE = (
     errno.ENOTDIR,
     errno.ELOOP,
 )  # it was there a moment ago, and has been another thing since
-_MOST_LINKS = 40  # as many as the kernel follows in one path (path_resolution(7))
 
 
 class Tree:
@@ -235,27 +234,14 @@ class Tree:
 
     def _resolve(self, path: str) -> str:
         """``path`` without symlinks, those that .dockerignore excludes being none; FileNotFoundError for them."""
-        done: list[str] = []
-        todo = path.split("/")[::-1]
-        links = 0
-        while todo:
-            name = todo.pop()
-            if name == "..":
-                del done[-1:]
-            elif name not in ("", "."):
-                done.append(name)
-                here = "/".join(done)
-                target = self._link(here)
-                if target is None:
-                    continue
-                links += 1
-                if links > _MOST_LINKS:
-                    raise InvalidArgument(f"{path} runs in a circle of symlinks in {self.what}")
-                if self.ignore and self.ignore.excludes(here):
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), here)
-                done = [] if target.startswith("/") else done[:-1]
-                todo += target.split("/")[::-1]
-        return "/".join(done)
+        return places.follow(path, self._followed, f"{path} runs in a circle of symlinks in {self.what}")
+
+    def _followed(self, path: str) -> str | None:
+        """What a symlink says that may be followed."""
+        target = self._link(path)
+        if target is not None and self.ignore and self.ignore.excludes(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return target
 
     def _link(self, path: str) -> str | None:
         """What a symlink says, None for all else."""

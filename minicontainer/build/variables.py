@@ -15,7 +15,7 @@ from minicontainer.images.index import ARCHITECTURES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 PREDEFINED = frozenset((*_PROXIES, *map(str.lower, _PROXIES)))
@@ -48,8 +48,13 @@ class Arguments:
         self.platform: dict[str, str] = of_platform(platform) if outer is None else outer.platform
         self.values: dict[str, str] = {}  #: what was declared, and has a value
 
-    def declare(self, name: str, default: str | None) -> None:
-        """What ``ARG name`` or ``ARG name=default`` does."""
+    def declare(self, words: Sequence[str]) -> None:
+        """What ``ARG name other=default`` does; the words have their variables replaced, so none sees another."""
+        for word in words:
+            name, equals, default = word.partition("=")
+            self._declare(name, default if equals else None)
+
+    def _declare(self, name: str, default: str | None) -> None:
         if name in self.given:
             self.used.add(name)
             self.values[name] = self.given[name]

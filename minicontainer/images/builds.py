@@ -16,7 +16,7 @@ import contextlib
 import os
 
 from minicontainer.errors import Error
-from minicontainer.files import read_json, remove_tree, write_json
+from minicontainer.files import read_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Record:
 
 
 class Builds:
-    """The steps that are known below an engine's ``root``."""
+    """The steps that are known, in a directory."""
 
-    def __init__(self, root: str) -> None:
-        self.path = os.path.join(root, "build-cache")
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def get(self, key: str) -> Record | None:
         """The step of this key, None when it is not known; it counts as used now."""
@@ -79,14 +79,6 @@ class Builds:
         """Forget a step; what only it needed can be deleted then."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(record.key))
-
-    def sweep(self) -> None:
-        """Remove what a killed build was about to rename."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self.path):
-                words = name.split(".")
-                if words[-1] == "tmp" and not os.path.exists(f"/proc/{words[-2]}"):
-                    remove_tree(os.path.join(self.path, name))
 
     def _path(self, key: str) -> str:
         return os.path.join(self.path, f"{key}.json")

@@ -35,7 +35,7 @@ class Leases:
     """The blobs and layers below one directory: what is needed of them, and places to work in beside them."""
 
     def __init__(self, root: str) -> None:
-        self.root = root
+        self.steps_path = os.path.join(root, "build-cache")
         self.images_path = os.path.join(root, "images")
         self.blobs_path = os.path.join(self.images_path, "blobs")
         self.layers_path = os.path.join(root, "layers")
@@ -123,11 +123,11 @@ class Leases:
         """What builds have made."""
         from minicontainer.images.builds import Builds  # a plain run has nothing to do with them
 
-        return Builds(self.root)
+        return Builds(self.steps_path)
 
     def steps(self) -> list[Record]:
         """The steps of builds that are kept."""
-        return self.builds.all() if os.path.exists(os.path.join(self.root, "build-cache")) else []
+        return self.builds.all() if os.path.exists(self.steps_path) else []
 
     def _delete(self, digest: str) -> int | None:
         """Delete a blob, and a layer, of this digest; returns the bytes it took, None when there was neither."""
@@ -202,7 +202,7 @@ class Leases:
         for path in self.leftovers():
             gone.update(self.delete_unneeded(_listed(path), but=path))
             remove_tree(path)
-        for path in _unfinished(self.images_path):
+        for path in _unfinished(self.images_path) + _unfinished(self.steps_path):
             os.unlink(path)
         return gone
 

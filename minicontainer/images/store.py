@@ -114,18 +114,15 @@ class Store(Layers):
         if not digits or not set(digits) <= set("0123456789abcdef"):
             return None
         matches = [image for image in self.images() if image.id.removeprefix("sha256:").startswith(digits)]
-        matches = matches or self._find_step(digits)
+        matches = matches or self.step_images(digits)
         if len(matches) > 1:
             raise Conflict(f"{name} is the beginning of several image ids; give more of it")
         return matches[0] if matches else None
 
-    def _find_step(self, digits: str) -> list[Image]:
-        """The images of builds whose ids begin so."""
-        return [image for image in self.step_images() if image.id[7:].startswith(digits)]
-
-    def step_images(self) -> list[Image]:
-        """The images that the steps of builds have made, the last of each build too, each once."""
-        found = {each.image_id: each.manifest["digest"] for each in self.steps()}
+    def step_images(self, digits: str = "") -> list[Image]:
+        """The images of builds' steps, the last of each build too, each once; those whose ids begin so."""
+        steps = [each for each in self.steps() if each.image_id[7:].startswith(digits)]
+        found = {each.image_id: each.manifest["digest"] for each in steps}
         return [image for digest in found.values() if (image := self.hold_image(digest))]
 
     def hold_image(self, digest: str) -> Image | None:
