@@ -13,6 +13,8 @@ import json
 import os
 import time
 
+from minicontainer.errors import InvalidArgument
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -131,7 +133,9 @@ def read(
     Without ``since``, those that happen from now on; without ``until``, for ever. Raises InvalidArgument at once
     for a filter that there is not.
     """
-    passes = _filter(filters)
+    from minicontainer.engine.filters import combined  # whoever only tells of events has none
+
+    passes = combined(filters, _test)
     return (
         event
         for event in _between(_lines(path_of(root), since is not None, until), since or 0, until)
@@ -204,21 +208,10 @@ def _old_lines(path: str, current: int) -> Iterator[bytes]:
 # ------------------------------------------------------------------ filters
 
 
-def _filter(filters: Sequence[str]) -> Callable[[Event], bool]:
-    """One test of all filters: those of one name are alternatives, but every label is required."""
-    from minicontainer.errors import InvalidArgument
-
-    groups: dict[str, list[str]] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
-        if name not in _TESTS:
-            raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(_TESTS)}")
-        groups.setdefault(text if name == "label" else name, []).append(value)
-    return lambda event: all(
-        any(_TESTS[key.partition("=")[0]](event, value) for value in values) for key, values in groups.items()
-    )
+def _test(name: str, value: str) -> Callable[[Event], bool]:
+    if name not in _TESTS:
+        raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(_TESTS)}")
+    return lambda event: _TESTS[name](event, value)
 
 
 def _is(kind: str) -> Callable[[Event, str], bool]:

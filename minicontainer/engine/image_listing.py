@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from minicontainer import units
-from minicontainer.engine.listing import ago, has_label, local
+from minicontainer.engine.filters import boolean, has_label, split
+from minicontainer.engine.listing import ago, local
 from minicontainer.errors import InvalidArgument
 from minicontainer.images import history
 
@@ -105,9 +106,7 @@ def _filters(engine: Engine, filters: Sequence[str]) -> tuple[list[Test], list[s
     tests: list[Test] = []
     patterns = []
     for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+        key, value = split(text)
         if key == "reference":
             patterns.append(value)
         else:
@@ -129,21 +128,12 @@ def _test(engine: Engine, key: str, value: str) -> Test:
     raise InvalidArgument(f"invalid filter '{key}'")
 
 
-def boolean(key: str, value: str) -> bool:
-    """The value of a filter that is true or false."""
-    if value not in ("true", "false", "1", "0"):
-        raise InvalidArgument(f"invalid filter '{key}={value}'; it is true or false")
-    return value in ("true", "1")
-
-
 def prune_test(filters: Sequence[str]) -> tuple[Test, bool | None]:
     """One test of the filters of ``image prune``, until, label and label!; and what ``dangling`` says, if given."""
     tests: list[Test] = []
     dangling = None
     for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+        key, value = split(text)
         if key == "dangling":
             dangling = boolean(key, value)
         elif key == "until":

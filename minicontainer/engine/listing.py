@@ -9,6 +9,7 @@ import time
 
 from minicontainer import units
 from minicontainer.engine.container import CREATED, EXITED, PAUSED, RUNNING
+from minicontainer.engine.filters import combined, has_label, matches
 from minicontainer.engine.network import ends, ports
 from minicontainer.errors import Error, InvalidArgument, NotFound
 
@@ -37,7 +38,7 @@ def containers(
 
     ``size`` asks how much each has written, which means looking at all its files.
     """
-    passes = _container_filters(engine, filters)
+    passes = combined(filters, lambda name, value: _test(engine, name, value))
     asks_status = any(each.startswith(("status=", "exited=")) for each in filters)
     found = engine.containers(all=all or last >= 0 or asks_status)
     rows = []
@@ -133,21 +134,7 @@ def local(moment: str) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
 
 
-def _container_filters(engine: Engine, filters: Sequence[str]) -> Callable[[Container, dict[str, Any]], bool]:
-    """One test of all filters: those of one name are alternatives, but every label is required (docker ps)."""
-    groups: dict[str, list[Callable[[Container, dict[str, Any]], bool]]] = {}
-    for text in filters:
-        key = text if text.startswith("label=") else text.partition("=")[0]
-        groups.setdefault(key, []).append(_container_filter(engine, text))
-    return lambda container, state: all(
-        any(test(container, state) for test in group) for group in groups.values()
-    )
-
-
-def _container_filter(engine: Engine, text: str) -> Callable[[Container, dict[str, Any]], bool]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+def _test(engine: Engine, key: str, value: str) -> Callable[[Container, dict[str, Any]], bool]:
     if key == "status":
         if value not in (CREATED, RUNNING, PAUSED, EXITED, "restarting", "removing", "dead"):
             raise InvalidArgument(f"invalid filter 'status={value}'")
@@ -196,22 +183,6 @@ def _has_port(container: Container, text: str, published: bool) -> bool:
         return not wanted.isdisjoint(container.document["Config"]["ExposedPorts"])
     held = [port for end in ends.of(container) for port in end.ports]
     return any(f"{port['HostPort']}/{port['Type']}" in wanted for port in held)
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a name, with or without the slash in front, fits a regular expression."""
-    import re
-
-    try:
-        return re.search(pattern, name) is not None or re.search(pattern, f"/{name}") is not None
-    except re.error as error:
-        raise InvalidArgument(f"invalid filter 'name={pattern}': {error}") from None
-
-
-def has_label(labels: dict[str, str], wanted: str) -> bool:
-    """Whether labels have ``NAME`` or ``NAME=value``."""
-    name, equals, value = wanted.partition("=")
-    return name in labels and (not equals or labels[name] == value)
 
 
 def _image_id(engine: Engine, name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from minicontainer.engine.listing import has_label, local, matches
+from minicontainer.engine.filters import boolean, combined, has_label, matches
+from minicontainer.engine.listing import local
 from minicontainer.engine.network import members
 from minicontainer.engine.network.network import PREDEFINED
 from minicontainer.errors import InvalidArgument
@@ -15,25 +16,14 @@ if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
     from minicontainer.engine.network.network import Network
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
 
 def rows(engine: Engine, filters: Sequence[str] = (), trunc: bool = True) -> list[dict[str, Any]]:
     """The rows of ``network ls``, by name. Raises InvalidArgument for a filter that there is not."""
-    groups: dict[str, list[Callable[[Network], bool]]] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
-        groups.setdefault(text if name == "label" else name, []).append(_filter(engine, name, value))
-    return [
-        row(network, trunc)
-        for network in engine.networks.all()
-        if all(any(test(network) for test in group) for group in groups.values())
-    ]
+    passes = combined(filters, lambda name, value: _test(engine, name, value))
+    return [row(network, trunc) for network in engine.networks.all() if passes(network)]
 
 
-def _filter(engine: Engine, name: str, value: str) -> Callable[[Network], bool]:
+def _test(engine: Engine, name: str, value: str) -> Callable[[Network], bool]:
     if name == "name":
         return lambda network: matches(value, network.name)
     if name == "id":
@@ -44,11 +34,9 @@ def _filter(engine: Engine, name: str, value: str) -> Callable[[Network], bool]:
         return lambda network: bool(network.document[name.capitalize()] == value)
     if name == "type" and value in ("custom", "builtin"):
         return lambda network: (network.name in PREDEFINED) == (value == "builtin")
-    if name == "dangling" and value in _BOOLEANS:
-        used = members.users(engine.networks)
-        return lambda network: (
-            (network.name not in used and network.name not in PREDEFINED) == _BOOLEANS[value]
-        )
+    if name == "dangling":
+        used, wanted = members.users(engine.networks), boolean(name, value)
+        return lambda network: (network.name not in used and network.name not in PREDEFINED) == wanted
     known = "dangling, driver, id, label, name, scope and type"
     raise InvalidArgument(f"invalid filter '{name}={value}'; there is {known}")
 

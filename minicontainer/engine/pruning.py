@@ -12,7 +12,7 @@ import time
 from minicontainer import units
 from minicontainer.engine import build_cache, disk, events
 from minicontainer.engine.container import PAUSED, RUNNING
-from minicontainer.engine.listing import has_label
+from minicontainer.engine.filters import has_label, split
 from minicontainer.errors import Conflict, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -145,9 +145,7 @@ def _test(filters: Sequence[str], known: Sequence[str]) -> Test:
     """One test of all filters, every one of which has to be passed."""
     tests: list[Test] = []
     for text in filters:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"bad format of filter {text!r} (expected name=value)")
+        name, value = split(text)
         if name not in known:
             raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(known)}")
         tests.append(_one_test(name, value))
