@@ -40,14 +40,27 @@ def pytest_report_header() -> str:
     return f"root filesystem of the tests: {os.environ.get('MINICONTAINER_TEST_ROOTFS', '3.20')}"
 
 
-def pytest_sessionfinish() -> None:
-    """Leave no bridge of an engine that a test has made and deleted."""
-    from minicontainer.engine.network import bridges
-    from minicontainer.kernel import netlink
+def remove_networks(below: str) -> None:
+    """Remove the networks of the engines in a directory; pytest keeps that, and the host has subnets for thirty."""
+    from minicontainer.engine.engine import Engine
+    from minicontainer.engine.network import bridges, members
+    from minicontainer.kernel import netlink, rtnetlink
 
-    if os.geteuid() == 0:
-        with netlink.Socket() as sock:
-            bridges.remove_orphans(sock)
+    with netlink.Socket() as sock:
+        bridges.remove_orphans(sock)
+        roots = {link.alias.removeprefix(bridges.ALIAS) for link in rtnetlink.links(sock)}
+    for root in roots:
+        if root.startswith(below + os.sep):
+            members.prune(Engine(root).networks)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        if "tmp_path" in getattr(item, "funcargs", {}):
+            remove_networks(str(item.funcargs["tmp_path"]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +69,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if PEERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("peer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bridge_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Directories that several tests share are there until the end; their engines' networks go then."""
+    yield
+    remove_networks(str(tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture(scope="session")
