@@ -6,13 +6,17 @@ What the images are is the matter of other tests; here Dockerfiles are as small 
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from at_terminal import Terminal
@@ -44,11 +48,12 @@ def build(cli: Cli, tmp_path: pathlib.Path):
 
 
 def left(root: str) -> list[str]:
-    """What a build that has ended could have left: containers, jobs, mounts, processes."""
+    """What a build that has ended could have left: containers, jobs, addresses, mounts, processes."""
     found = []
-    for kind in ("containers", "jobs", "run"):
+    for kind in ("containers", "jobs", "run", "run/.networks/bridge/ends", "run/.networks/bridge/addresses"):
         with contextlib.suppress(FileNotFoundError):
-            found += [f"{kind}/{name}" for name in os.listdir(os.path.join(root, kind)) if name != ".lock"]
+            names = set(os.listdir(os.path.join(root, kind))) - {".lock", ".networks"}
+            found += [f"{kind}/{name}" for name in names]
     found += [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if root in line]
     return found + sleepers()
 
@@ -215,9 +220,10 @@ def test_secrets(build, cli, tmp_path, secret, content):
 def test_the_network_of_run_steps(build):
     text = "FROM alpine\nRUN readlink /proc/self/ns/net; tail -n +3 /proc/net/dev | cut -d: -f1\n"
     ours = os.readlink("/proc/self/ns/net")
-    own = build(text).stdout
-    assert f"\n{ours}\n" not in own
-    assert re.search(r"\nnet:\[\d+\]\n +lo\nRemoving", own)
+    for words, devices in (((), r" +lo\n +eth0\n"), (("--network", "none"), r" +lo\n")):
+        own = build(text, *words, "--no-cache").stdout
+        assert f"\n{ours}\n" not in own
+        assert re.search(rf"\nnet:\[\d+\]\n{devices}Removing", own)
     assert f"\n{ours}\n" in build(text, "--network", "host", "--no-cache").stdout
 
 
@@ -349,6 +355,54 @@ def test_a_build_that_is_interrupted_leaves_nothing(build, cli, root, number):
             time.sleep(0.1)
         cli("ps")
     assert left(root) == []
+
+
+@pytest.fixture
+def archive(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A context as a tar archive, whose build does not end by itself."""
+    context = tmp_path / "packed"
+    context.mkdir()
+    (context / "file").write_text("in the context")
+    (context / "Dockerfile").write_text(f"FROM alpine\nCOPY file /\nRUN echo one; {LONG}\n")
+    subprocess.run(["tar", "-C", context, "-cf", tmp_path / "context.tar", "."], check=True)
+    return tmp_path / "context.tar"
+
+
+@pytest.fixture
+def address(archive: pathlib.Path) -> Iterator[str]:
+    """Where the archive can be fetched from."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=archive.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("what", ["-", "URL"])
+def test_a_context_that_was_unpacked_goes_with_its_build(cli, root, tmp_path, archive, address, what, number):
+    (tmp_path / "temporary").mkdir()
+    with open(archive, "rb") as stdin:
+        process = subprocess.Popen(
+            [*cli.argv, "build", address if what == "URL" else what],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            env={**cli.env, "TMPDIR": str(tmp_path / "temporary")},
+            text=True,
+        )
+    assert process.stdout
+    assert any(line == "one\n" for line in process.stdout)
+    process.send_signal(number)
+    assert process.wait(10) in (128 + number, -number)
+    if number == signal.SIGKILL:
+        assert any(name.startswith("jobs/") for name in left(root)), "what the next command is to find"
+        begun = time.monotonic()
+        while sleepers():
+            assert time.monotonic() - begun < 10
+            time.sleep(0.1)
+        cli("images")
+    assert left(root) == []
+    assert os.listdir(tmp_path / "temporary") == []
 
 
 def test_nobody_reads_on(build, cli, root):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minicontainer.build import builder
 from minicontainer.build.context import open_context
 from minicontainer.build.options import Options
+from minicontainer.engine import jobs
 from minicontainer.engine.api import default_engine
 
 TYPE_CHECKING = False
@@ -34,5 +35,5 @@ def build_image(
     :raises NotFound: without such a directory, Dockerfile or target
     """
     engine = engine or default_engine()
-    with open_context(context, dockerfile) as opened:
+    with jobs.job(engine) as job, open_context(context, dockerfile, directory=job.place()) as opened:
         return builder.build(engine, opened, Options(tags=tags, **options), report)

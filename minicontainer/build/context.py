@@ -70,7 +70,8 @@ def open_context(
     """The context that ``minicontainer build`` is given: a directory, ``-`` for standard input, or an http(s) URL.
 
     ``dockerfile`` is what -f says: a path, in an archive one within it, ``-`` for ``stdin``. Without it, it is the
-    ``Dockerfile`` of the context. An archive is unpacked below ``directory``, by default one for temporary files.
+    ``Dockerfile`` of the context. An archive is unpacked below ``directory``, by default one for temporary files; a
+    place of a job (:mod:`minicontainer.engine.jobs`) is removed even when this process is killed.
     Raises NotFound or InvalidArgument for what is not there or cannot be read.
     """
     if what == "-":

@@ -1,7 +1,8 @@
 """Jobs: work of one command that makes containers which are to go with it.
 
-A build runs its steps in containers. They are nobody's when the build has ended, in whatever way; so a job is
-written down, and its list of containers before each of them counts as made::
+A build runs its steps in containers, and unpacks the context that comes as an archive. They are nobody's when the
+build has ended, in whatever way; so a job is written down, and its list of containers before each of them counts as
+made::
 
     jobs/.<random>/             held by a lock that the kernel takes away with the process
     jobs/.<random>/containers   ids, one a line

@@ -13,6 +13,7 @@ from minicontainer.build.context import open_context
 from minicontainer.build.options import Options
 from minicontainer.build.report import ClassicReport, Kept
 from minicontainer.cli.flags import BOOL, BYTES, INT, LIST, STRING, Command, Flag, UsageError
+from minicontainer.engine import jobs
 from minicontainer.engine import options as reading
 from minicontainer.errors import InvalidArgument, Unsupported
 from minicontainer.images.reference import Reference
@@ -106,7 +107,11 @@ def build(engine: Engine, values: Values, words: list[str]) -> None:
     if values.iidfile:
         _make_way(values.iidfile)
     _end_cleanly()
-    with open_context(words[0], values.file or "", sys.stdin.buffer) as context, _report(values) as report:
+    with (
+        jobs.job(engine) as job,
+        open_context(words[0], values.file or "", sys.stdin.buffer, directory=job.place()) as context,
+        _report(values) as report,
+    ):
         image = builder.build(engine, context, options, report)
     if values.iidfile:
         files.write_atomic(values.iidfile, image.id.encode())
