@@ -707,6 +707,54 @@ def test_a_limit_below_what_is_in_use_is_refused_and_kills_nobody(make, start):
     assert cgroup.stats().memory_limit == 40 * MIB
 
 
+def limits_of(cgroup):
+    """What every file of a limit says."""
+    named = {file for table in (v1.TABLE, v2.TABLE) for _, file, _ in table}
+    directories = (hierarchy.directory(cgroup.path) for hierarchy in hierarchies())
+    paths = {f"{directory}/{file}" for directory in directories for file in named}
+    return {path: files.read(path) for path in paths if os.path.exists(path)}
+
+
+@pytest.mark.parametrize(
+    ("refused", "error"),
+    [
+        ({"memory": {"limit": 4 * MIB}}, Conflict),  # more is in use
+        ({"memory": {"limit": 256 * MIB, "swap": 128 * MIB}}, InvalidArgument),
+        ({"unified": {"memory.nonsense": "1"}}, Unsupported),
+        ({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}, "cpu": {"quota": 10}}, InvalidArgument),  # µs
+        ({"memory": {"limit": 128 * MIB, "swap": 256 * MIB}, "cpu": {"quota": 10}}, InvalidArgument),
+        ({"memory": {"limit": -1, "disableOOMKiller": True}, "cpu": {"quota": 10}}, InvalidArgument),
+    ],
+)
+def test_an_update_that_is_refused_half_way_changes_nothing(make, start, refused, error):
+    memory = {"limit": 64 * MIB, "swap": 64 * MIB}
+    cgroup = make({"memory": memory, "cpu": {"period": 50000, "quota": 20000}, "pids": {"limit": 40}})
+    start(cgroup.join, *HOLD_24_MIB)
+    until(lambda: cgroup.stats().memory >= 24 * MIB)
+    before, there = limits_of(cgroup), cgroup.pids()
+    assert len(before) > 8
+    for asked in (
+        {"pids": {"limit": 20}, **refused},
+        {"cpu": {"shares": 512, "period": 90000, "cpus": "0"}, "pids": {"limit": -1}} | refused,
+    ):
+        with pytest.raises(error):
+            cgroup.update(asked)
+        assert limits_of(cgroup) == before
+    assert (cgroup.pids(), cgroup.oom_kills()) == (there, 0)
+
+
+def test_rates_of_a_disk_go_back_too(make, tmp_path):
+    major, minor = whole_disk(tmp_path)
+    rate = {"major": major, "minor": minor, "rate": MIB}
+    for there in ({}, {"throttleReadBpsDevice": [rate]}):
+        cgroup = make({"blockIO": there})
+        before = limits_of(cgroup)
+        asked = {"throttleReadBpsDevice": [{**rate, "rate": 2 * MIB}], "throttleWriteIOPSDevice": [rate]}
+        with pytest.raises(InvalidArgument):
+            cgroup.update({"blockIO": asked, "cpu": {"quota": 10}})
+        assert limits_of(cgroup) == before
+
+
 def test_quota_and_period_change_together_or_alone(make):
     cgroup = make({"cpu": {"quota": 90000, "period": 100000}})
     said = {True: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), False: ("cpu.max",)}[in_v1("cpu")]

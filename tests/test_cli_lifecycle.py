@@ -334,6 +334,24 @@ def test_update_that_cannot_be_is_refused_and_changes_nothing(cli: Cli) -> None:
 
 
 @pytest.mark.cgroup
+def test_update_that_the_kernel_refuses_changes_nothing(cli: Cli) -> None:
+    container = cli.out("run", "-d", "-m", "32m", "--pids-limit", "30", "alpine", "sleep", "1000")
+    limits = "memory.max memory.swap.max memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes"
+    limits += " cpu.max cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us pids.max pids/pids.max"
+    script = f"cd /sys/fs/cgroup; grep . {limits} 2>/dev/null; true"
+    before = cli.out("exec", container, "sh", "-c", script)
+    words = ("-m", "64m", "--memory-swap", "96m", "--pids-limit", "20", "--cpu-period", "50000")
+    refused = cli("update", *words, "--cpu-quota", "500", container, code=1)  # the kernel's least is 1000
+    assert "cpu.quota: the kernel refused '500" in refused.stderr
+    assert "cpu" in before and cli.out("exec", container, "sh", "-c", script) == before
+    form = "{{.Memory}} {{.MemorySwap}} {{.PidsLimit}} {{.CpuPeriod}} {{.CpuQuota}}"
+    asked = f"{{{{with .HostConfig}}}}{form}{{{{end}}}}"
+    assert field(cli, container, asked) == f"{32 << 20} {64 << 20} 30 0 0"
+    cli("update", *words, "--cpu-quota", "5000", container)
+    assert cli.out("exec", container, "sh", "-c", script) != before
+
+
+@pytest.mark.cgroup
 def test_an_oom_kill_of_a_child_is_told_as_such(cli: Cli) -> None:
     """The first process lives on and ends well; what the kernel did is not forgotten."""
     script = "(dd if=/dev/zero of=/dev/shm/x bs=1M count=60) 2>/dev/null; rm -f /dev/shm/x; exit 0"

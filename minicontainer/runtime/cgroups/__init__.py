@@ -39,7 +39,7 @@ from minicontainer.runtime.cgroups.hierarchy import (
     own_path,
     require,
 )
-from minicontainer.runtime.cgroups.resources import lines, needed, refusal, write_all
+from minicontainer.runtime.cgroups.resources import change_all, lines, needed, refusal, write_all
 from minicontainer.runtime.cgroups.stats import Stats
 
 TYPE_CHECKING = False
@@ -106,7 +106,7 @@ class Cgroup:
         """Change the limits of a cgroup with processes in it; returns warnings as :meth:`create` does.
 
         What ``resources`` does not mention stays, and so do the devices. Raises Conflict when more is in use than
-        the new limit allows; what was written before a refusal stays written.
+        the new limit allows, and what :meth:`create` does; then no limit has changed.
         """
         self._require()
         writes, warnings = lines(resources, self.hierarchies, self.path)
@@ -116,7 +116,7 @@ class Cgroup:
                     v2.make_room(os.path.dirname(path), int(line))
                 except OSError as error:
                     raise refusal(resource, path, line, error) from error
-        write_all(writes)
+        change_all(writes)
         return warnings
 
     def join(self, pid: int, version: int | None = None) -> None:

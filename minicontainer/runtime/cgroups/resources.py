@@ -12,6 +12,7 @@ for), and an error where a limit would silently not hold.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 _ZERO_COUNTS = ("memory.swappiness", "cpu.idle", "cpu.burst", "hugepageLimits")
 # Not limits: checkBeforeUpdate asks for what is always done, useHierarchy for what every kernel now does.
 _NO_LIMITS = ("memory.checkBeforeUpdate", "memory.useHierarchy")
+
+# What takes the settings of a device away again; 0 where nothing is said here.
+_NO_SETTING = {
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.weight": "default",
+    "io.bfq.weight": "default",
+    "blkio.bfq.weight_device": "default",
+}
 
 _NOT_SUPPORTED = "Your kernel does not support {} or the cgroup is not mounted. {}"
 _WARNINGS = {
@@ -161,6 +170,49 @@ def write_all(writes: list[Write]) -> None:
             files.write(*write[1:])
         except OSError as error:
             raise refusal(*write, error) from error
+
+
+def change_all(writes: list[Write]) -> None:
+    """As :func:`write_all`, for a cgroup in use: when the kernel refuses a line, all is again as it was.
+
+    Processors and memory nodes come last, when nothing else can be refused any more: in v2 they may be empty, for
+    those of the cgroup above, and while there are processes in it there is no way back to that (ENOSPC).
+    """
+    before = {}
+    for _, path, _ in writes:
+        with contextlib.suppress(OSError):  # what is not there, or only to be written, has no value before
+            before[path] = files.read(path)
+    last = [write for write in writes if os.path.basename(write[1]).startswith("cpuset.")]
+    try:
+        write_all([write for write in writes if write not in last])
+        write_all(last)
+    except BaseException as error:
+        try:
+            write_all(_way_back(writes, before))
+        except Error as second:
+            raise Error(f"{error}; what was set before that could not be taken back: {second}") from error
+        raise
+
+
+def _way_back(writes: list[Write], before: dict[str, str]) -> list[Write]:
+    """The lines to write for every file to say what it said before, the last change first."""
+    return [
+        (resource, path, _former(path, line, before[path]))
+        for resource, path, line in reversed(writes)
+        if path in before and files.read(path) != before[path]
+    ]
+
+
+def _former(path: str, line: str, before: str) -> str:
+    """The line that takes ``line`` back; where each device has one, that is the one of its device."""
+    key = line.partition(" ")[0]
+    lines = before.splitlines()
+    if ":" in key:
+        unset = f"{key} {_NO_SETTING.get(os.path.basename(path), '0')}"
+        return next((each for each in lines if each.startswith(f"{key} ")), unset)
+    if path.endswith("/memory.oom_control"):
+        return lines[0].split()[1]  # "oom_kill_disable 0", and then what happened
+    return lines[0] if lines else "\n"  # the kernel is not asked to write nothing
 
 
 def refusal(resource: str, path: str, line: str, error: OSError) -> Error:
