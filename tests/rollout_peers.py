@@ -24,12 +24,12 @@ def serve(address: str, port: str, image: str, _: str) -> None:
     """Answer each request with the name of the image, one request a connection.
 
     What the image is called says how: ``bad`` answers 500, ``slow`` after 0.3 s, ``mute`` closes without an answer,
-    ``sick`` answers a health check at /health with 503 and all else well.
+    ``hang`` never answers, ``sick`` answers a health check at /health with 503 and all else well.
     """
     with socket.create_server((address, int(port)), backlog=1024) as listener:
         while True:
             client, _ = listener.accept()
-            if "slow" in image:
+            if "slow" in image or "hang" in image:
                 threading.Thread(target=_answer, args=(client, image), daemon=True).start()
             else:
                 _answer(client, image)
@@ -40,8 +40,8 @@ def _answer(client: socket.socket, image: str) -> None:
         asked = client.recv(4096)
         if not asked or "mute" in image:
             return
-        if "slow" in image:
-            time.sleep(0.3)
+        if "slow" in image or "hang" in image:
+            time.sleep(0.3 if "slow" in image else 3600)
         failing = "bad" in image or ("sick" in image and b"/health" in asked)
         status = "503 Service Unavailable" if failing else "200 OK"
         body = image.encode()
@@ -56,16 +56,17 @@ def _answer(client: socket.socket, image: str) -> None:
 class Client:
     """One connection that stays open, as a browser's does; a request that gets no answer raises OSError."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, method: str = "GET") -> None:
         self.port = port
+        self.method = method
         self.connection: socket.socket | None = None
 
-    def get(self) -> str:
+    def ask(self) -> str:
         """Status and body: ``200 v1``."""
         if self.connection is None:
             self.connection = socket.create_connection(("127.0.0.1", self.port), 10)
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        self.connection.sendall(f"{self.method} / HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n".encode())
         data = b""
         while b"\r\n\r\n" not in data:
             data += self._receive()
@@ -92,22 +93,22 @@ class Client:
 def requests(port: int, count: int) -> collections.Counter[str]:
     """Send so many requests over one connection; how often each answer came."""
     client = Client(port)
-    return collections.Counter(client.get() for _ in range(count))
+    return collections.Counter(client.ask() for _ in range(count))
 
 
-def load(port: str, connections: str) -> None:
+def load(port: str, connections: str, method: str) -> None:
     """Send requests over several connections until SIGTERM; print how often each answer, or error, came."""
     counts: collections.Counter[str] = collections.Counter()
     going = [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
 
     def work() -> None:
-        client = Client(int(port))
+        client = Client(int(port), method)
         while going:
             try:
-                answer = client.get()
+                answer = client.ask()
             except OSError as error:
-                answer, client = f"lost: {error}", Client(int(port))
+                answer, client = f"lost: {error}", Client(int(port), method)
                 time.sleep(0.01)
             with lock:
                 counts[answer] += 1
@@ -125,8 +126,8 @@ def load(port: str, connections: str) -> None:
 class Load:
     """The clients of ``load`` in a process of their own, for a ``with``; ``answers`` counts theirs at the end."""
 
-    def __init__(self, port: int, connections: int = 4) -> None:
-        self.argv = [sys.executable, __file__, "load", str(port), str(connections)]
+    def __init__(self, port: int, connections: int = 4, method: str = "GET") -> None:
+        self.argv = [sys.executable, __file__, "load", str(port), str(connections), method]
         self.answers: dict[str, int] = {}
 
     def __enter__(self) -> Load:
@@ -169,11 +170,19 @@ class Servers:
         numbers = range(1, self.record.document["Replicas"] + 1)
         return {number: self._address(colour, number) for number in numbers if self.pid(colour, number)}
 
-    def why_ended(self, colour: str) -> str:
-        image = self.record.document["Versions"][colour]["Image"]
-        return "it ended with 1" if "dead" in image else ""
+    def why_ended(self, colour: str) -> object:
+        from minicontainer.engine.rollout.replicas import NotReady  # which a server has no use for
 
-    def smoke(self, colour: str, command: str, address: str, seconds: float) -> str:
+        image = self.record.document["Versions"][colour]["Image"]
+        return NotReady("it", "ended with 1") if "dead" in image else None
+
+    def last_line(self, colour: str, number: int) -> str:
+        return ""
+
+    def states(self) -> dict[str, str]:
+        return {}
+
+    def smoke(self, colour: str, command: str, address: str, seconds: float, look: object) -> str:
         done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, "TARGET": address}, check=False)
         return f"{command!r} ended with {done.returncode}" if done.returncode else ""
 
@@ -192,9 +201,6 @@ class Servers:
 
     def remove_network(self) -> None:
         pass
-
-    def containers(self) -> list[object]:
-        return []
 
     def pid(self, colour: str, number: int) -> int:
         """The process of a server; 0 without one."""

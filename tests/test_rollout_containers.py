@@ -31,7 +31,11 @@ printf 'HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' "$stat
 """
 # Alpine's busybox calls it -lk to answer more than one, and Debian's -ll.
 SERVE = "nc -lk -p 80 -e /bin/answer 2>/dev/null || exec nc -ll -p 80 -e /bin/answer"
-COMMANDS = {"v1": SERVE, "v2": SERVE, "bad": SERVE, "late": SERVE, "dead": "echo no luck >&2; exit 3"}
+COMMANDS = {
+    **dict.fromkeys(("v1", "v2", "bad", "late"), SERVE),
+    "dead": "echo no luck >&2; exit 3",
+    "idle": "echo warming up; sleep 1000",
+}
 STOPS = ("--stop-signal", "KILL")  # the shell that is their process 1 takes no notice of TERM
 
 
@@ -153,6 +157,83 @@ def test_a_new_version_that_fails_gets_no_traffic(cli, web, words, reason):
         in failed.stderr
     )
     assert load.answers.keys() == {"200 v1"}
+
+
+@needs_haproxy
+def test_the_address_of_a_replica_that_was_killed_brings_its_next_owner_no_traffic(cli, web):
+    killed = json.loads(cli.out("inspect", "web-blue-1"))[0]
+    os.kill(killed["State"]["Pid"], signal.SIGKILL)
+    cli("wait", "web-blue-1")
+    address = killed["NetworkSettings"]["Networks"]["rollout-web"]["IPAddress"]
+    with Load(web, connections=2) as load:
+        smoke = ("--smoke", "echo $TARGET; sleep 2; false")
+        failed = cli("rollout", "deploy", "web", "--image", "v2", *smoke, code=1)
+    assert f"ended with 1: {address}:80;" in failed.stderr  # the first of green has got it
+    assert load.answers.keys() == {"200 v1"}
+    assert "Next:          minicontainer rollout abort web" in cli.out("rollout", "status", "web")
+    cli("rollout", "abort", "web")
+    assert status(cli)["Advice"] == "minicontainer rollout start web"
+    cli("rollout", "start", "web")
+    assert status(cli)["Advice"] == ""
+
+
+@needs_haproxy
+@pytest.mark.parametrize(
+    ("finish", "stays", "version"), [("promote", "green", "v2"), ("abort", "blue", "v1")]
+)
+def test_replicas_that_come_back_elsewhere_get_the_traffic(cli, web, finish, stays, version):
+    cli(
+        "rollout",
+        "deploy",
+        "web",
+        "--image",
+        "v2",
+        "--strategy",
+        "canary",
+        "--weights",
+        "50",
+        "--step-time",
+        "0s",
+    )
+    names = [f"web-{stays}-1", f"web-{stays}-2"]
+    cli("stop", *names)
+    for number in (1, 2):  # which take their addresses
+        cli("run", "-d", "--name", f"other{number}", "--network", "rollout-web", "alpine", "sleep", "1000")
+    cli("start", *names)
+    cli("rollout", finish, "web")
+    answers = requests(web, 10)
+    cli("rm", "-f", "other1", "other2")
+    assert answers == {f"200 {version}": 10}
+
+
+@needs_haproxy
+def test_a_replica_that_does_not_get_ready_is_named_with_what_it_said(cli, web):
+    said = "-1 is not ready after 1 s: connection refused: warming up"
+    deploy = ("deploy", "web", "--image", "idle", "--timeout", "1s", *STOPS)
+    failed = cli("rollout", *deploy, code=1)
+    assert f"web-green{said}; all traffic is on blue (v1)" in failed.stderr
+    assert failed.stderr.endswith("there is: minicontainer logs web-green-1\n")
+    assert cli.out("logs", "web-green-1") == "warming up"
+    publish = f"127.0.0.1:{free_port()}:80"
+    failed = cli(
+        "rollout", "create", "w2", "--image", "idle", "-p", publish, "--timeout", "1s", *STOPS, code=1
+    )
+    assert f"w2-blue{said}" in failed.stderr  # which is all that is left of it
+    assert cli.out("ps", "-aq", "--filter", "name=w2") == ""
+
+
+@needs_haproxy
+def test_abort_does_not_wait_for_a_test_that_is_running(cli, web):
+    deploy = [*cli.argv, "rollout", "deploy", "web", "--image", "v2", "--smoke", "sleep 50", *STOPS]
+    with subprocess.Popen(deploy, env=cli.env, stderr=subprocess.PIPE, text=True) as command:
+        while (status(cli)["Deployment"] or {}).get("Phase") != "testing":
+            time.sleep(0.1)
+        began = time.monotonic()
+        cli("rollout", "abort", "web")
+        assert time.monotonic() - began < 20
+        assert "told to abort by another command" in command.communicate()[1]
+    assert command.returncode == 1
+    assert sorted(status(cli)["Containers"]) == ["web-blue-1", "web-blue-2"]
 
 
 @needs_haproxy
@@ -280,7 +361,7 @@ def test_a_rollout_whose_creation_fails_leaves_nothing(versions, cli):
 def test_rm_lets_requests_end(versions, cli):
     port = free_port()
     cli("rollout", "create", "web", "--image", "late", "-p", f"127.0.0.1:{port}:80", *STOPS)
-    asking = [sys.executable, "-c", f"import rollout_peers; print(rollout_peers.Client({port}).get())"]
+    asking = [sys.executable, "-c", f"import rollout_peers; print(rollout_peers.Client({port}).ask())"]
     with subprocess.Popen(asking, cwd=os.path.dirname(__file__), stdout=subprocess.PIPE, text=True) as client:
         while (
             json.loads(cli.out("rollout", "status", "web", "--format", "json"))["Replicas"][0]["Sessions"]
@@ -301,13 +382,16 @@ def test_a_version_that_got_all_traffic_can_be_watched_as_well(cli, web):
 
 
 @needs_haproxy
-def test_a_deployment_that_is_interrupted_takes_everything_back(cli, web):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
+def test_a_deployment_that_is_interrupted_takes_everything_back(cli, web, number):
     flags = ("--strategy", "canary", "--weights", "50", "--step-time", "60s")
-    command = subprocess.Popen([*cli.argv, "rollout", "deploy", "web", "--image", "v2", *flags], env=cli.env)
+    deploy = [*cli.argv, "rollout", "deploy", "web", "--image", "v2", *flags]
+    command = subprocess.Popen(deploy, env=cli.env, stdout=subprocess.PIPE, text=True)
     while status(cli)["Share"] != 50:
         time.sleep(0.1)
-    command.send_signal(signal.SIGINT)
-    assert command.wait(30) == 130
+    command.send_signal(number)
+    assert command.communicate(timeout=30)[0].endswith("interrupted; all traffic is on blue (v1)\n")
+    assert command.returncode == 130
     assert requests(web, 10) == {"200 v1": 10}
     assert status(cli)["Deployment"]["Reason"] == "it was interrupted"
 

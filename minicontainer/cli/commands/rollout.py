@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from minicontainer import units
@@ -21,6 +22,7 @@ def create(engine: Engine, values: Values, words: list[str]) -> None:
     """Make a rollout, start it and print its name."""
     if not values.image or not values.publish:
         raise UsageError("rollout create needs --image and --publish", 1)
+    _be_interrupted()
     _have(engine, values.image)
     engine.rollouts.create(
         words[0],
@@ -40,6 +42,7 @@ def deploy(engine: Engine, values: Values, words: list[str]) -> None:
     """Bring up a new version and its traffic, telling each step."""
     if not values.image:
         raise UsageError("rollout deploy needs --image", 1)
+    _be_interrupted()
     plan = Plan(
         values.strategy,
         weights=_weights(values.weights),
@@ -101,6 +104,13 @@ def _have(engine: Engine, image: str) -> None:
 
     if not pulling.is_here(engine, image):
         pulling.missing(engine, image)
+
+
+def _be_interrupted() -> None:
+    """Take a closed terminal and a polite kill as Ctrl-C: nobody watches the new version any more."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_DFL:  # and not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 def _say(line: str) -> None:

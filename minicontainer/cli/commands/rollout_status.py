@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from minicontainer.cli import table
 from minicontainer.cli.flags import BOOL, STRING, Command, Flag
 from minicontainer.engine.rollout import listing
+from minicontainer.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ _REPLICA_COLUMNS = (
 
 def ls(engine: Engine, values: Values, _: list[str]) -> None:
     """List rollouts."""
-    rows = [listing.row(rollout) for rollout in engine.rollouts.all()]
+    rows = []
+    for rollout in engine.rollouts.all():
+        with contextlib.suppress(NotFound):  # removed while we look
+            rows.append(listing.row(rollout))
     columns = ("Name", "Image", "Replicas", "Ports", "Status")
     quiet = "Name" if values.quiet else None
     print(table.formatted(rows, values.format, HEADERS, columns, quiet), end="")

@@ -11,8 +11,9 @@ empty until a new version is deployed there. Two strategies bring the traffic ov
 
 Who carries the requests is HAProxy, a process like any other; what we do is telling it who gets how much. Nothing
 of ours keeps running: ``deploy`` is a command that takes one step after the other, and what it is about to do is
-written down before it does it. When it is killed, HAProxy goes on with the shares that it was told last; ``status``
-says what was under way, and ``promote`` and ``abort`` finish it.
+written down before it does it. When it is interrupted, by Ctrl-C or because its terminal is closed, all traffic
+goes back to the old version, for nobody would watch the new one. When it is killed, HAProxy goes on with the shares
+that it was told last; ``status`` says what was under way, and ``promote`` and ``abort`` finish it.
 
 ====================  ==================================================================
 ``weights``           a share of the traffic, in the whole numbers that HAProxy takes

@@ -14,17 +14,18 @@ from minicontainer.engine.rollout.haproxy import BACKEND, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from minicontainer.engine.rollout.record import Record
     from minicontainer.engine.rollout.runtime_api import Server
 
-    Addresses = Mapping[
-        int, str
-    ]  # number of a replica, from 1 -> its IP address; none for one that does not run
+    # number of a replica, from 1 -> its IP address; none for one that does not run
+    Addresses = Mapping[int, str]
 
 BLUE, GREEN = "blue", "green"
 _TICK = 0.05  # seconds
+_NOTICING = 2.0  # seconds; HAProxy checks every half (inter)
+_CONNECTING = 3.0  # seconds; HAProxy tries for two to connect (timeout connect)
 
 
 def other(colour: str) -> str:
@@ -49,12 +50,15 @@ class Balancer:
     def start(self, addresses: Mapping[str, Addresses]) -> bool:
         """Start it, with the shares that are written down; returns whether it did not run until now.
 
+        The live colour has all as long as there is nobody of the other one.
+
         :param addresses: those of each colour's replicas
         """
         if self.is_running:
             return False
+        wanted = self._weights(None if addresses[other(self.record.live)] else 0)
         slots = [
-            Slot(f"{colour}-{number}", self._address(found.get(number)), self._weights()[colour])
+            Slot(f"{colour}-{number}", self._address(found.get(number)), wanted[colour])
             for colour, found in addresses.items()
             for number in self._numbers()
         ]
@@ -87,6 +91,15 @@ class Balancer:
                 commands.append(f"{server} state maint")
         runtime_api.tell(self.path, *commands)
 
+    def place_back(self, colour: str, addresses: Addresses) -> None:
+        """The same for replicas that may have been restarted; returns when it has noticed that they are back."""
+        self.place(colour, addresses)
+        deadline = time.monotonic() + _NOTICING
+        while any(server.status == "DOWN" for server in self.of_colour(colour)):
+            if time.monotonic() > deadline:
+                return  # one that is really not well
+            time.sleep(_TICK)
+
     def shift(self, share: float | None = None) -> None:
         """Give each colour its share: as written down, or ``share`` percent for the one that is not live.
 
@@ -112,9 +125,25 @@ class Balancer:
         runtime_api.tell(
             self.path, *(f"set server {BACKEND}/{colour}-{n} state drain" for n in self._numbers())
         )
+        return self._await_idle(lambda: self.of_colour(colour), patience)
+
+    def forget_ended(self, colour: str, addresses: Addresses) -> None:
+        """Tell it which replicas of a colour do not run any more; their addresses are then free for others.
+
+        A request on its way to such a one may still arrive at whoever has the address next, for the kernel tries
+        again and again to connect. So this returns when there is none: it goes to another replica instead.
+        """
+        self.place(colour, addresses)
+        gone = {f"{colour}-{number}" for number in self._numbers() if number not in addresses}
+        self._await_idle(
+            lambda: [server for name, server in self.servers().items() if name in gone], _CONNECTING
+        )
+
+    def _await_idle(self, look: Callable[[], Sequence[Server]], patience: float) -> int:
+        """Wait until servers have no request under way; how many they had after ``patience`` seconds."""
         deadline = time.monotonic() + patience
         while True:
-            left = sum(server.sessions for server in self.of_colour(colour))
+            left = sum(server.sessions for server in look())
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(_TICK)

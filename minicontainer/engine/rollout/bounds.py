@@ -6,6 +6,9 @@ replica. A **bound** says how bad a new version may be before it is taken back.
 Errors are bounded as a share of the requests. A share means little as long as there are few requests: of two, one
 that fails is half. So the share is taken of a hundred requests at least; with a bound of 1 % a single error is
 forgiven, and the second one is too much, until there are two hundred requests.
+
+Latency is bounded as an average. HAProxy measures an answer when it is there, so of a replica that hangs it knows
+nothing at all: what has not been answered yet is counted by us (:class:`Unanswered`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from minicontainer.engine.rollout.runtime_api import Server
 
 _FEWEST = 100  # requests that a share of errors is taken of
+_AVERAGED = 1024  # answers that HAProxy's average is of
 _MILLISECOND = units.SECOND // 1000  # nanoseconds
 
 
@@ -64,3 +68,25 @@ class Bounds:
 def totals(servers: Sequence[Server]) -> tuple[int, int]:
     """Requests and errors of some servers together."""
     return sum(server.requests for server in servers), sum(server.errors for server in servers)
+
+
+class Unanswered:
+    """Counts in the latency of replicas what they have been asked and not answered.
+
+    While requests wait and none is answered, the average is taken as if they were answered now.
+    """
+
+    def __init__(self) -> None:
+        # replica -> its answers so far, and when they grew last
+        self._last: dict[str, tuple[int, float]] = {}
+
+    def count(self, servers: Sequence[Server], now: float) -> None:
+        """Set ``latency`` of servers that let requests wait; ``now`` is in seconds (time.monotonic)."""
+        for server in servers:
+            answers, since = self._last.get(server.name, (-1, now))
+            if not server.waiting or server.answers != answers:
+                self._last[server.name] = server.answers, now
+                continue
+            measured = min(server.answers, _AVERAGED)
+            total = server.latency * measured + 1000 * (now - since) * server.waiting
+            server.latency = max(server.latency, int(total / (measured + server.waiting)))

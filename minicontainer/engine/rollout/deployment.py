@@ -20,7 +20,8 @@ import time
 from minicontainer.engine.rollout import probes, weights
 from minicontainer.engine.rollout import record as phases
 from minicontainer.engine.rollout.balancer import other
-from minicontainer.engine.rollout.bounds import Bounds, totals
+from minicontainer.engine.rollout.bounds import Bounds, Unanswered, totals
+from minicontainer.engine.rollout.replicas import NotReady
 from minicontainer.engine.rollout.runtime_api import NotRunning
 from minicontainer.errors import Conflict, Error, InvalidArgument
 
@@ -121,12 +122,14 @@ class Driver:
             ) from None
         except (Error, OSError) as error:
             self._take_back(str(error))
+            container = error.container if isinstance(error, NotReady) else f"{self.record.name}-{self.new}-1"
             raise DeploymentFailed(
                 f"{error}; all traffic is on {self.old} ({self._image(self.old)}). "
-                f"For a look at {self.new}, there is: minicontainer logs {self.record.name}-{self.new}-1"
+                f"For a look at {self.new}, there is: minicontainer logs {container}"
             ) from None
         except KeyboardInterrupt:
             self._take_back("it was interrupted")
+            self.say(f"interrupted; all traffic is on {self.old} ({self._image(self.old)})")
             raise
         self.record.update_deployment(Phase=phases.WAITING)
         self.say(
@@ -140,6 +143,9 @@ class Driver:
     def _bring_up(self) -> None:
         self.say(f"starting {self.new} ({self._image(self.new)})")
         self._check_wish()
+        # One that has ended may leave its address to a new one, which is to get nothing yet.
+        serving = self.rollout.replicas.addresses(self.old)
+        self._told(lambda: self.balancer.forget_ended(self.old, serving))
         self.rollout.replicas.start(self.new)
         self.rollout.await_ready(self.new, self.plan.patience, self._check_wish)
         addresses = self.rollout.replicas.addresses(self.new)
@@ -158,13 +164,13 @@ class Driver:
 
     def _tests(self, address: str, port: int) -> list[tuple[str, Callable[[], str]]]:
         """The tests of a replica, each with what carries it out."""
-        plan, tests = self.plan, []
+        plan, target, tests = self.plan, f"{address}:{port}", []
         if plan.smoke_path:
             tests.append((f"GET {plan.smoke_path}", lambda: probes.get(address, port, plan.smoke_path)))
         if plan.smoke:
             smoke = self.rollout.replicas.smoke
             tests.append(
-                (plan.smoke, lambda: smoke(self.new, plan.smoke, f"{address}:{port}", plan.patience))
+                (plan.smoke, lambda: smoke(self.new, plan.smoke, target, plan.patience, self._check_wish))
             )
         return tests
 
@@ -182,7 +188,7 @@ class Driver:
 
     def _watch(self, share: float) -> None:
         """Look at the new version for the time of a step. Error when it exceeds a bound."""
-        deadline = time.monotonic() + self.plan.step_time
+        deadline, unanswered = time.monotonic() + self.plan.step_time, Unanswered()
         while True:
             is_over = time.monotonic() >= deadline
             try:
@@ -190,6 +196,7 @@ class Driver:
             except NotRunning:
                 self._told(self.balancer.shift)
                 continue
+            unanswered.count(servers, time.monotonic())
             if wrong := self.plan.bounds.judge(servers):
                 ended = self.rollout.replicas.why_ended(self.new)
                 raise Error(f"with {share:g} % of the traffic, {wrong}" + (f"; {ended}" if ended else ""))
@@ -216,9 +223,11 @@ class Driver:
 
     def _take_back(self, reason: str) -> None:
         """Give everything to the old version, at once; then write down why, and stop the new one."""
-        self._told(lambda: self.balancer.shift(0))
-        failed = {**self.record.read()["Deployment"], "Phase": phases.FAILED, "Reason": reason}
-        self.record.update(Share=0, Deployment=failed)
+        try:
+            self._told(lambda: self.balancer.shift(0))
+        finally:  # a load balancer that cannot be told, as it does not start, must not come back with this share
+            failed = {**self.record.read()["Deployment"], "Phase": phases.FAILED, "Reason": reason}
+            self.record.update(Share=0, Deployment=failed)
         self._told(lambda: self.balancer.drain(self.new, self.plan.drain_time))
         self._told(lambda: self.balancer.free(self.new))
         self.rollout.replicas.stop(self.new)

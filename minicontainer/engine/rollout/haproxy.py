@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 BACKEND = "replicas"
 HOW_TO_GET = "apt-get install haproxy"
 _USERS = ("haproxy", "nobody")  # Debian's package makes the first
-_MOST_CONNECTIONS = (
-    10_000  # its own choice is what the limits allow, and it sets aside memory for all of them
-)
+# Its own choice is what the limits allow, and it sets aside memory for all of them.
+_MOST_CONNECTIONS = 10_000
 _PATIENCE = 10  # seconds for a process to end that was killed
 
 # http-server-close: a connection to a replica serves one request. A connection that is kept may be closed by the
@@ -132,11 +131,9 @@ def binds(address: str, port: int) -> list[str]:
 def _most_connections(servers: int) -> int:
     """How many clients at once: each takes two descriptors, and a process may not have any number of them."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return (
-        _MOST_CONNECTIONS
-        if most == resource.RLIM_INFINITY
-        else min(_MOST_CONNECTIONS, most // 2 - 100 - servers)
-    )
+    if most == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(_MOST_CONNECTIONS, most // 2 - 100 - servers)
 
 
 def _user() -> str:

@@ -12,6 +12,7 @@ from minicontainer.engine.rollout.runtime_api import NotRunning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from minicontainer.engine.rollout.rollout import Rollout
@@ -25,26 +26,37 @@ def document(rollout: Rollout) -> dict[str, Any]:
     it; ``Replicas`` has what HAProxy knows of each replica in use, ``Advice`` what can be done next.
     """
     written = dict(rollout.record.read())
-    servers = _servers(rollout)
+    pid, servers = _seen(rollout)
     total = sum(server.weight for server in servers)
-    start = f"minicontainer rollout start {rollout.name}"
     written["Size"] = written.pop("Replicas")
     return {
         **written,
-        "Running": bool(servers),
-        "LoadBalancer": rollout.balancer.pid if servers else 0,
+        "Running": bool(pid),
+        "LoadBalancer": pid,
         "Driven": rollout.record.is_driven(),
-        "Advice": rollout.advice() if servers or written["Status"] != phases.READY else start,
+        "Advice": _advice(rollout, servers),
         "Replicas": [_replica(server, total) for server in servers],
-        "Containers": {each.name: each.status for each in rollout.replicas.containers()},
+        "Containers": rollout.replicas.states(),
     }
 
 
-def _servers(rollout: Rollout) -> list[Server]:
+def _seen(rollout: Rollout) -> tuple[int, list[Server]]:
+    """The load balancer's process and the servers that it uses; 0 and none when it does not run."""
     try:
-        return [server for colour in (BLUE, GREEN) for server in rollout.balancer.of_colour(colour)]
+        servers = [server for colour in (BLUE, GREEN) for server in rollout.balancer.of_colour(colour)]
+        return rollout.balancer.pid, servers
     except NotRunning:
-        return []
+        return 0, []
+
+
+def _advice(rollout: Rollout, servers: Sequence[Server]) -> str:
+    """What can be done next: start what has ended, or what the rollout says itself."""
+    document = rollout.record.document
+    serving = [server for server in servers if server.status == "UP"]
+    is_whole = len(serving) >= document["Replicas"] if document["Deployment"] is None else bool(servers)
+    if document["Status"] == phases.READY and not is_whole:
+        return f"minicontainer rollout start {rollout.name}"
+    return rollout.advice()
 
 
 def _replica(server: Server, total: int) -> dict[str, Any]:

@@ -9,15 +9,17 @@ and nobody else has to, so none of their ports is published.
 from __future__ import annotations
 
 import contextlib
+import time
 
 from minicontainer.engine import options as reading
 from minicontainer.engine.container import PAUSED, RUNNING
 from minicontainer.engine.network.networks import Networks
 from minicontainer.engine.options import Options
-from minicontainer.errors import NotFound
+from minicontainer.errors import Error, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minicontainer.engine.container import Container
@@ -29,6 +31,15 @@ ROLLOUT_LABEL = "minicontainer.rollout"
 COLOUR_LABEL = "minicontainer.rollout.colour"
 NUMBER_LABEL = "minicontainer.rollout.replica"
 _SMOKE = "smoke"  # the colour of a test's container
+_TICK = 0.2  # seconds between two looks while a test runs
+
+
+class NotReady(Error):
+    """A replica has ended, or is not ready in time; ``container`` is its name."""
+
+    def __init__(self, container: str, reason: str) -> None:
+        super().__init__(f"{container} {reason}")
+        self.container = container
 
 
 class Replicas:
@@ -83,6 +94,14 @@ class Replicas:
                     found.append(container)
         return sorted(found, key=lambda container: (len(container.name), container.name))
 
+    def states(self) -> dict[str, str]:
+        """How all containers of the rollout are: name -> ``running``, ``exited`` …"""
+        states = {}
+        for container in self.containers():
+            with contextlib.suppress(NotFound):  # removed while we look
+                states[container.name] = container.status
+        return states
+
     def addresses(self, colour: str) -> dict[int, str]:
         """Where the replicas of a colour are that run: number, from 1 -> IP address."""
         found = {_number(container): self._address(container) for container in self.containers(colour)}
@@ -95,21 +114,28 @@ class Replicas:
                 return str(networks.get(self.record.document["Network"], {}).get("IPAddress", ""))
         return ""
 
-    def why_ended(self, colour: str) -> str:
-        """What the first replica of a colour that does not run ended with; "" when all run."""
+    def why_ended(self, colour: str) -> NotReady | None:
+        """What the first replica of a colour that does not run ended with, and said last; None when all run."""
         for container in self.containers(colour):
             state = container.state()
             if state["Status"] not in (RUNNING, PAUSED):
-                last = container.logs(tail=1).strip()
-                return f"{container.name} ended with {state['ExitCode']}" + (f": {last}" if last else "")
-        return ""
+                return NotReady(container.name, f"ended with {state['ExitCode']}{_last_line(container)}")
+        return None
+
+    def last_line(self, colour: str, number: int) -> str:
+        """What a replica has said last, after a colon; "" when it has said nothing."""
+        mine = [container for container in self.containers(colour) if _number(container) == number]
+        return _last_line(mine[0]) if mine else ""
 
     # ------------------------------------------------------------ testing
 
-    def smoke(self, colour: str, command: str, address: str, seconds: float) -> str:
+    def smoke(
+        self, colour: str, command: str, address: str, seconds: float, look: Callable[[], object]
+    ) -> str:
         """Run a shell command in a container of the version's image, with ``TARGET`` in its environment.
 
         :param address: ``ADDRESS:PORT`` of the replica to test, which is what TARGET says
+        :param look: called while it runs; what it raises ends the test
         :returns: what is wrong when it did not end with 0 within ``seconds``; "" when all is well
         """
         version = self.record.document["Versions"][colour]
@@ -121,12 +147,13 @@ class Replicas:
         container = self.engine.create(self._image(version), ["-c", command], asked)
         try:
             container.start()
-            code = container.wait(seconds)
+            deadline = time.monotonic() + seconds
+            while (code := container.wait(_TICK)) is None and time.monotonic() < deadline:
+                look()
             if code == 0:
                 return ""
             ended = f"has not ended within {seconds:g} s" if code is None else f"ended with {code}"
-            last = container.logs(tail=1).strip()
-            return f"{command!r} {ended}" + (f": {last}" if last else "")
+            return f"{command!r} {ended}{_last_line(container)}"
         finally:
             container.remove(force=True, volumes=True)
 
@@ -143,13 +170,14 @@ class Replicas:
 
         containers = self.containers(colour)
         with ThreadPoolExecutor(len(containers) or 1) as threads:
-            list(threads.map(lambda container: container.stop(), containers))
+            list(threads.map(_stop, containers))
 
     def remove(self, colour: str = "") -> None:
         """Stop and remove the replicas of a colour, or all containers of the rollout."""
         self.stop(colour)
         for container in self.containers(colour):
-            container.remove(force=True, volumes=True)
+            with contextlib.suppress(NotFound):  # somebody else was quicker
+                container.remove(force=True, volumes=True)
 
     # ------------------------------------------------------------ their network
 
@@ -170,6 +198,16 @@ class Replicas:
             if network.labels.get(ROLLOUT_LABEL) == self.record.name:
                 return network
         return None
+
+
+def _stop(container: Container) -> None:
+    with contextlib.suppress(NotFound):  # removed meanwhile
+        container.stop()
+
+
+def _last_line(container: Container) -> str:
+    last = container.logs(tail=1).strip()
+    return f": {last}" if last else ""
 
 
 def _number(container: Container) -> int:

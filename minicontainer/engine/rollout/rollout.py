@@ -13,7 +13,7 @@ from minicontainer.engine.rollout import record as phases
 from minicontainer.engine.rollout.balancer import BLUE, GREEN, Balancer, other
 from minicontainer.engine.rollout.deployment import Driver, Plan
 from minicontainer.engine.rollout.record import Record, now
-from minicontainer.engine.rollout.replicas import Replicas
+from minicontainer.engine.rollout.replicas import NotReady, Replicas
 from minicontainer.errors import Conflict, Error
 
 TYPE_CHECKING = False
@@ -53,7 +53,10 @@ class Rollout:
         with self.record.try_driving():
             if self.record.read()["Status"] == phases.REMOVING:
                 raise Conflict(f"rollout {self.name} is half removed; {self.advice()}")
-            self._start(patience)
+            try:
+                self._start(patience)
+            except NotReady as error:
+                raise Error(f"{error}; see: minicontainer logs {error.container}") from None
 
     def begin(self, patience: float = PATIENCE) -> None:
         """Start a rollout that its driver has just written down; it is gone again when that fails."""
@@ -65,19 +68,20 @@ class Rollout:
 
     def _start(self, patience: float) -> None:
         haproxy.find()
-        self.replicas.start(self.record.live)
-        self.await_ready(self.record.live, patience)
+        live, new = self.record.live, other(self.record.live)
+        self.replicas.start(live)
+        self.await_ready(live, patience)
         if not self.start_balancer():
-            self.balancer.place(self.record.live, self.replicas.addresses(self.record.live))
-            self.balancer.shift()
+            self.balancer.place_back(live, self.replicas.addresses(live))
+            if not self.replicas.addresses(new):
+                self.balancer.shift(0)
         self.record.update(Status=phases.READY)
         # Only now: a new version that does not start must not keep the live one from serving.
         if self._phase() in (phases.SHIFTING, phases.WAITING, phases.PROMOTING):
-            new = other(self.record.live)
             self.replicas.start(new)
             self.await_ready(new, patience)
-            self.balancer.place(new, self.replicas.addresses(new))
-            self.balancer.shift()
+            self.balancer.place_back(new, self.replicas.addresses(new))
+        self.balancer.shift()
 
     def _phase(self) -> str:
         deployment = self.record.deployment
@@ -93,14 +97,14 @@ class Rollout:
     def await_ready(self, colour: str, patience: float, look: Callable[[], None] = lambda: None) -> None:
         """Wait until each replica of a colour is ready to serve; ``look`` is called while we wait.
 
-        Error when one ends, or is not ready after ``patience`` seconds.
+        NotReady when one ends, or is not ready after ``patience`` seconds.
         """
         document, deadline = self.record.document, time.monotonic() + patience
         waiting = set(range(1, document["Replicas"] + 1))
         while True:
             look()
             if ended := self.replicas.why_ended(colour):
-                raise Error(ended)
+                raise ended
             addresses = self.replicas.addresses(colour)
             for number in sorted(waiting):
                 if number not in addresses:
@@ -113,7 +117,10 @@ class Rollout:
             if not waiting:
                 return
             if time.monotonic() > deadline:
-                raise Error(f"{self.name}-{colour}-{number} is not ready after {patience:g} s: {wrong}")
+                last = self.replicas.last_line(colour, number)
+                raise NotReady(
+                    f"{self.name}-{colour}-{number}", f"is not ready after {patience:g} s: {wrong}{last}"
+                )
             time.sleep(_TICK)
 
     # ------------------------------------------------------------ a new version
@@ -232,7 +239,10 @@ class Rollout:
     def _expect_phase(self, wish: str, possible: Sequence[str]) -> None:
         deployment = self.record.read()["Deployment"]
         if deployment is None:
-            raise Conflict(f"rollout {self.name} has no deployment to {wish}")
+            version = self.record.document["Versions"][self.record.live]
+            raise Conflict(
+                f"rollout {self.name} has no deployment to {wish}: {version['Image']} has all traffic"
+            )
         if deployment["Phase"] not in possible:
             raise Conflict(
                 f"cannot {wish} the deployment of {deployment['Image']}: "
@@ -242,6 +252,8 @@ class Rollout:
     def _let_go(self, colour: str, drain_time: float, say: Callable[[str], object]) -> None:
         """Take a colour out of the traffic as it is written down, and remove its replicas when they are idle."""
         if not self.start_balancer():
+            stays = other(colour)
+            self.balancer.place_back(stays, self.replicas.addresses(stays))
             self.balancer.shift()
         if left := self.balancer.drain(colour, drain_time):
             say(f"{left} requests to {colour} had not ended after {drain_time:g} s")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
 
 MOST_REPLICAS = 100
+LONGEST_NAME = 192  # characters: its network's name is longer by "rollout-", and may have 200
 
 
 class Rollouts:
@@ -71,7 +72,7 @@ class Rollouts:
         :raises Error: when a replica does not start, or is not ready after ``patience`` seconds
         """
         haproxy.find()
-        names.check(name)
+        _check_name(name)
         address, host_port, port = read_publish(publish)
         _check(replicas, health_path, network)
         self._expect_free(name, address, host_port)
@@ -99,7 +100,9 @@ class Rollouts:
                 _listen(each, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise InvalidArgument(f"cannot listen on {address or '*'}:{port}: {error.strerror}") from None
+                raise InvalidArgument(
+                    f"cannot listen on {address or '*'}:{port}: {(error.strerror or '').lower()}"
+                ) from None
             raise Conflict(
                 f"cannot publish {name} on {address or '0.0.0.0'}:{port}: port is already allocated"
                 f"{self._holder(port)}; choose another one or stop that first"
@@ -123,6 +126,20 @@ def _beginning(version: dict[str, Any]) -> dict[str, Any]:
         "Versions": {BLUE: version, other(BLUE): None},
         "Deployment": None,
     }
+
+
+def _check_name(name: str) -> None:
+    """Raise InvalidArgument unless a rollout may be called that: its containers' names begin with it."""
+    try:
+        names.check(name[:LONGEST_NAME])
+        is_good = len(name) <= LONGEST_NAME
+    except InvalidArgument:
+        is_good = False
+    if not is_good:
+        raise InvalidArgument(
+            f"invalid rollout name {name!r}: it takes from 2 to {LONGEST_NAME} of [a-zA-Z0-9_.-], "
+            "the first a letter or digit"
+        )
 
 
 def _check(replicas: int, health_path: str, network: str) -> None:

@@ -19,6 +19,7 @@ from minicontainer.errors import Conflict, Error
 
 SOCKET = "admin.sock"
 _PATIENCE = 10  # seconds; it answers in one thousandth of a second
+_ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")  # by their status
 # What `set server addr` says when it has done so. All other commands that change something say nothing.
 _DONE = ("no need to change the addr", "IP changed from", "port changed from")
 
@@ -33,6 +34,8 @@ class Server:
     :ivar status: ``UP``, ``DOWN``, ``DRAIN`` (it gets nothing new), ``MAINT`` (it is not in use)
     :ivar sessions: requests that are under way
     :ivar requests: requests given to it since the counters were cleared
+    :ivar answers: those of them whose answer has at least begun
+    :ivar waiting: those of them that are under way without an answer
     :ivar errors: those of them that failed (see :func:`_errors`)
     :ivar latency: milliseconds until it answered, the average of the last 1024
     """
@@ -44,15 +47,12 @@ class Server:
         self.weight = int(row["weight"] or 0)
         self.sessions = int(row["scur"] or 0) + int(row["qcur"] or 0)
         self.requests = int(row["stot"] or 0)
+        self.answers = sum(int(row[column] or 0) for column in _ANSWERS)
+        self.waiting = min(self.sessions, max(0, self.requests - self.answers))
         self.errors = _errors(row)
         self.latency = int(row["rtime"] or 0)
         self.check = row["check_status"].removeprefix("* ")  # a star: one is under way
         self.check_text = row["last_chk"]
-
-    @property
-    def is_up(self) -> bool:
-        """Whether its last health checks were good; one that nobody uses is checked as well."""
-        return self.status in ("UP", "DRAIN") and self.check.endswith("OK")
 
 
 def _errors(row: dict[str, str]) -> int:
@@ -79,7 +79,7 @@ def ask(directory: str, *commands: str) -> str:
             while chunk := client.recv(1 << 16):
                 answer += chunk
         except (FileNotFoundError, ConnectionError):
-            raise NotRunning("the load balancer does not run") from None
+            raise NotRunning("the load balancer does not run; see minicontainer rollout start") from None
         except TimeoutError:
             raise Error(f"the load balancer has not answered for {_PATIENCE} seconds") from None
     if not answer.endswith(b"\n"):  # even to what it has nothing to say about it answers with an empty line
