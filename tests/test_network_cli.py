@@ -14,6 +14,8 @@ import pytest
 from conftest import DOCKER_IMAGE
 from network_fixtures import host_ends, ip
 
+from minicontainer.engine.network import firewall
+
 pytest_plugins = ["network_fixtures"]
 
 
@@ -93,6 +95,12 @@ def test_the_list(cli, docker, net):
         (["--subnet", "10.123.60.0"], "invalid subnet '10.123.60.0'"),
         (["--subnet", "10.123.60.0/31"], "no room"),
         (["--subnet", "fd00:9::/64"], "enable that with --ipv6"),
+        (["--subnet", "127.0.0.0/8"], "of the loopback device"),
+        (["--subnet", "239.1.0.0/16"], "of groups, or reserved"),
+        (["--subnet", "::/64", "--ipv6"], "of the loopback device"),
+        (["--subnet", "::ffff:10.123.60.0/120", "--ipv6"], "are of IPv4"),
+        (["--gateway", "10.123.60.1"], "in no subnet that was asked for"),
+        (["--ipv6", "-o", "com.docker.network.driver.mtu=1000"], "an MTU with IPv6 is from 1280"),
         (["--subnet", "10.123.60.0/24", "--subnet", "10.123.61.0/24"], "one of IPv4 and one of IPv6 at most"),
         (["--driver", "overlay"], 'driver "overlay" is not supported'),
         (["-o", "nonsense=1"], "--opt nonsense"),
@@ -146,6 +154,25 @@ def test_a_device_of_that_name_is_not_ours(cli, root):
         ip("link", "delete", "mctother")
 
 
+def test_two_networks_have_not_one_bridge(cli, net, root):
+    name = net("-o", "com.docker.network.bridge.name=mctshared")
+    before = bridges(root)
+    done = cli("network", "create", "-o", "com.docker.network.bridge.name=mctshared", "second", code=1)
+    assert f"the bridge mctshared is that of network {name}" in done.stderr
+    assert bridges(root) == before
+
+
+def test_a_predefined_name_where_no_network_was_ever_made(tmp_path):
+    """The default network is written down when it is first needed, which takes the lock."""
+    from minicontainer.engine.engine import Engine
+    from minicontainer.errors import Conflict
+
+    engine = Engine(str(tmp_path / "fresh"))
+    for name in ("bridge", "host", "none"):
+        with pytest.raises(Conflict, match=f"network with name {name} already exists"):
+            engine.networks.create(name)
+
+
 def test_what_cannot_be_removed(cli, docker, net):
     name = net()
     box = cli.out("run", "-d", "--name", "inhabitant", "--network", name, "alpine", "sleep", "1000")
@@ -195,6 +222,42 @@ def test_bridges_of_a_deleted_engine_go(tmp_path, rootfs_archive, cli, net):
     shutil.rmtree(gone.root)
     net()  # whenever a bridge is made
     assert bridges(gone.root) == []
+
+
+def test_bridges_that_a_new_engine_at_the_same_place_knows_nothing_of(tmp_path):
+    """Its directory was deleted, and made again by the next command."""
+    from minicontainer.engine.engine import Engine
+
+    bridge = {"com.docker.network.bridge.name": "mctanew"}
+    root = str(tmp_path / "anew")
+    Engine(root).networks.create("first", subnets=["10.123.80.0/24"], options=bridge)
+    Engine(root).networks.create("lost", subnets=["10.123.81.0/24"])
+    shutil.rmtree(root)
+    engine = Engine(root)
+    engine.networks.create("second", subnets=["10.123.82.0/24"], options=bridge)
+    try:
+        assert bridges(root) == ["mctanew"]
+        shown = subprocess.run(
+            ["ip", "-4", "-o", "addr", "show", "mctanew"], capture_output=True, text=True, check=True
+        )
+        assert re.findall(r"inet (\S+)", shown.stdout) == ["10.123.82.1/24"]
+    finally:
+        engine.networks.remove("second")
+
+
+def test_doctor_names_what_a_deleted_engine_has_left(cli, tmp_path, net):
+    from minicontainer.engine.engine import Engine
+
+    engine = Engine(str(tmp_path / "gone"))
+    bridge = engine.networks.create("lost").bridge
+    table = firewall.table(engine.root)
+    assert bridge not in cli("doctor", code=None).stdout
+    shutil.rmtree(engine.root)
+    assert f"{bridge} of {engine.root}" in cli("doctor", code=None).stdout
+    ip("link", "delete", bridge)
+    assert f"the table inet {table} without any bridge" in cli("doctor", code=None).stdout
+    firewall.remove(engine.root)
+    assert table not in cli("doctor", code=None).stdout
 
 
 def test_networks_from_a_thread_with_an_event_loop(engine):

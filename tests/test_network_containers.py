@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
 
 import pytest
 from conftest import DOCKER_IMAGE
 from network_fixtures import TCP_SERVER, TCP_VISITOR, host_ends, taken, until
+
+from minicontainer.engine.network import ends, hosts, members
+from minicontainer.engine.options import Options
+from minicontainer.errors import NotFound
+from minicontainer.kernel import netlink, rtnetlink
 
 pytest_plugins = ["network_fixtures"]
 
@@ -225,9 +232,31 @@ def test_connect_and_disconnect_while_it_runs(cli, net):
     assert "eth" not in cli.out("exec", mover, "ip", "addr")
 
 
+def test_a_connect_that_was_killed_is_done_over(engine):
+    """Its end and address were written down, and not yet that the container is on the network."""
+    networks = engine.networks
+    networks.create("home")
+    network = networks.create("halfway")
+    container = engine.create("alpine", ["sleep", "1000"], Options(network="home"))
+    container.start()
+    try:
+        with networks.locked():
+            ends.add(container, network, {}, 1, way_out=False)
+        members.connect(networks, "halfway", container)
+        assert len(os.listdir(network.addresses_path)) == 1
+        assert "eth1" in container.exec(["ip", "addr"])
+    finally:
+        container.remove(force=True)
+        assert os.listdir(network.addresses_path) == []
+        for name in ("home", "halfway"):
+            networks.remove(name)
+
+
 def test_connected_while_it_did_not_run(cli, net):
     first, second = net(), net("--subnet", "10.123.45.0/24")
     made = cli.out("create", "--network", first, "alpine", "sleep", "1000")
+    done = cli("network", "connect", "--ip", "10.123.46.77", second, made, code=1)
+    assert "not one for a container in the subnet 10.123.45.0/24" in done.stderr
     cli("network", "connect", "--ip", "10.123.45.77", second, made)
     cli("start", made)
     assert address(cli, made, second) == "10.123.45.77"
@@ -245,6 +274,47 @@ def test_nothing_is_left_of_a_container(cli, net, root):
     assert until(lambda: host_ends(root) == before[0])
     cli("network", "rm", name)
     assert not os.path.exists(os.path.join(root, "run", ".networks", name))
+
+
+def test_a_network_that_is_removed_while_a_container_starts(engine):
+    """Found before the lock, and gone after it: no bridge is made that nobody knows of."""
+    network = engine.networks.create("fleeting")
+    container = engine.create("alpine", ["true"], Options(network="fleeting"))
+    failed: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            container.start()
+        except NotFound as error:
+            failed.append(error)
+
+    with engine.networks.locked():
+        starter = threading.Thread(target=start)
+        starter.start()
+        time.sleep(0.3)
+        engine.networks._take_down(network)
+    starter.join()
+    container.remove()
+    assert "network fleeting not found" in str(failed[0])
+    with netlink.Socket() as sock:
+        assert rtnetlink.find_link(sock, network.bridge) is None
+
+
+def test_the_names_are_written_while_no_neighbour_can_come(engine):
+    """One that came between the reading and the writing of the names would be missed."""
+    engine.networks.create("calm")
+    container = engine.create("alpine", ["sleep", "1000"], Options(network="calm"))
+    container.start()
+    try:
+        writer = threading.Thread(target=hosts.write_files, args=[container])
+        with engine.networks.locked():
+            writer.start()
+            time.sleep(0.3)
+            assert writer.is_alive()
+        writer.join()
+    finally:
+        container.remove(force=True)
+        engine.networks.remove("calm")
 
 
 # ------------------------------------------------------------------ other modes
@@ -271,6 +341,25 @@ def test_in_the_network_of_another_container(cli, net):
     assert pings(cli, "tenant", "late")
     assert cli.out("inspect", "-f", "{{json .NetworkSettings.Networks}}", "tenant") == "{}"
     assert other
+
+
+def test_a_namespace_that_outlives_its_container_has_no_address_any_more(cli, net):
+    """Or the next container would get the same address while it is still in use."""
+    name = net()
+    landlord = sleeper(cli, name, "--name", "leaves")
+    cli("run", "-d", "--network", "container:leaves", "--name", "stays", "alpine", "sleep", "1000")
+    cli("run", "-d", "--network", "container:stays", "--name", "guest", "alpine", "sleep", "1000")
+    free = address(cli, landlord, name)
+    cli("rm", "-f", "stays")
+    assert free in cli.out("exec", "guest", "ip", "addr")
+    cli("stop", "-t", "0", landlord)
+    assert "eth0" not in cli.out("exec", "guest", "ip", "addr")
+    assert address(cli, sleeper(cli, name), name) == free
+
+
+def test_ports_on_the_hosts_own_network_are_discarded_with_a_warning(cli):
+    done = cli("run", "--rm", "--network", "host", "-p", "18412:80", "alpine", "true")
+    assert done.stderr == "WARNING: Published ports are discarded when using host network mode\n"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +404,7 @@ def test_an_address_of_ones_choice(cli, net):
 def test_addresses_and_aliases_are_for_networks_that_somebody_made(cli):
     """Docker 20.10's command line leaves them out without a word; its engine, and later ones, say this."""
     for words, said in (
+        (["--network", "none", "--ip", "10.1.2.3"], "user specified IP address is supported on user defined"),
         (["--ip", "10.1.2.3"], "user specified IP address is supported on user defined networks only"),
         (["--network-alias", "x"], "network-scoped alias is supported only for containers in user defined"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import signal
@@ -134,6 +135,21 @@ def count_namespaces() -> int:
         except OSError:
             continue
     return len(found)
+
+
+def test_what_a_power_failure_has_damaged_is_in_nobodys_way(own):
+    cli = Cli(own.root)
+    container = own.create("alpine", ["sleep", "1000"], _options())
+    container.start()
+    for pid in monitors(own.root):
+        os.kill(pid, signal.SIGKILL)
+    assert until(lambda: monitors(own.root) == [])
+    (path,) = glob.glob(os.path.join(own.root, "run", ".networks", "busy", "ends", "*"))
+    open(path, "w").close()
+    open(f"{path}.1.2.tmp", "w").close()  # as write_json leaves it when it is killed
+    assert "Exited" in cli.out("ps", "-a")
+    assert taken(own.root) == []
+    cli("start", container.id)
 
 
 def test_the_table_is_as_big_as_the_networks(own):

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 from conftest import DOCKER_IMAGE
@@ -181,6 +182,49 @@ def test_switching_networks_takes_the_ports_along(cli, net, places):
         assert places().visit(TCP_VISITOR, address, port).startswith("moved heard")
 
 
+def test_ports_come_back_with_a_network(cli, net, places):
+    """The monitor holds them all the while, when the container is on no network for a moment."""
+    first, second = net(), net()
+    container = cli.out("run", "-d", "--network", first, "-p", "80", *SLEEP)
+    port = host_port(cli, container, "80")
+    cli("network", "disconnect", first, container)
+    assert cli.out("port", container) == ""
+    cli("network", "connect", second, container)
+    assert host_port(cli, container, "80") == port
+    place = places(pid_of(cli, container))
+    place.serve(TCP_SERVER, "0.0.0.0", 80, "back")
+    for address in ("127.0.0.1", "::1"):
+        assert places().visit(TCP_VISITOR, address, port).startswith("back heard")
+    gateway = cli.out(
+        "inspect", "-f", f'{{{{(index .NetworkSettings.Networks "{second}").Gateway}}}}', container
+    )
+    assert place.visit(TCP_VISITOR, gateway, port).startswith("back heard")
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds that a process has run (proc_pid_stat(5), utime and stime)."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_more_visitors_than_the_proxy_can_have_files_open(cli, places):
+    """Those who come too late wait, it does not wait for them by running in circles, and it serves on."""
+    argv = ["prlimit", "--nofile=64:64", *cli.argv, "run", "-d", "-p", "[::1]::80", *SLEEP]
+    container = subprocess.run(argv, env=cli.env, capture_output=True, text=True, check=True).stdout.strip()
+    places(pid_of(cli, container)).serve(TCP_SERVER, "0.0.0.0", 80, "patient")
+    port = host_port(cli, container, "80")
+    (proxy,) = pids(f"minicontainer-proxy {container}")
+    visitors = [socket.create_connection(("::1", port), 5) for _ in range(80)]
+    assert until(lambda: len(os.listdir(f"/proc/{proxy}/fd")) == 64)
+    before = cpu_time(proxy)
+    time.sleep(1)
+    assert cpu_time(proxy) - before < 0.3
+    for visitor in visitors:
+        visitor.close()
+    assert places().visit(TCP_VISITOR, "::1", port).startswith("patient heard")
+
+
 # ------------------------------------------------------------------ reading and showing
 
 
@@ -192,6 +236,7 @@ def test_switching_networks_takes_the_ports_along(cli, net, places):
         ("8080:80/udp", {"80/udp": [("", "8080")]}),
         ("127.0.0.1:8080:80", {"80/tcp": [("127.0.0.1", "8080")]}),
         ("127.0.0.1::80", {"80/tcp": [("127.0.0.1", "")]}),
+        ("0:80", {"80/tcp": [("", "")]}),
         ("[::1]:8080:80", {"80/tcp": [("::1", "8080")]}),
         ("::1:8080:80", {"80/tcp": [("::1", "8080")]}),
         ("90-91:70-71", {"70/tcp": [("", "90")], "71/tcp": [("", "91")]}),
@@ -206,10 +251,25 @@ def test_what_publish_means(entry, wanted):
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "x", "0", "65536", "80/sctp", "80/", "1:2:3:4", "1.2.3:80:80", "9-8", "1-3:1-2", "-1", "80:"],
+    [
+        "",
+        "x",
+        "0",
+        "65536",
+        "80/sctp",
+        "80/",
+        "1:2:3:4",
+        "1.2.3:80:80",
+        "9-8",
+        "1-3:1-2",
+        "-1",
+        "80:",
+        "a:1:80",
+        "٨٠",
+    ],
 )
 def test_what_publish_cannot_mean(entry):
-    with pytest.raises(InvalidArgument, match="invalid"):
+    with pytest.raises(InvalidArgument, match=re.escape(f'invalid argument "{entry}" for --publish')):
         ports.bindings([entry])
 
 

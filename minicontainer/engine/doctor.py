@@ -211,6 +211,7 @@ def _networks() -> Iterator[Check]:
     else:
         yield Check("packet forwarding", OK, "off; the first network that has a way out turns it on")
     yield from _other_filters()
+    yield from _leftover_networks()
 
 
 def _other_filters() -> Iterator[Check]:
@@ -235,6 +236,20 @@ def _other_filters() -> Iterator[Check]:
             f"{', '.join(found)} drops what containers send to one another and outside",
             "have it accept what comes from and goes to the bridges mc-*",
         )
+
+
+def _leftover_networks() -> Iterator[Check]:
+    """What somebody has left who deleted an engine's directory with its networks in it."""
+    from minicontainer.engine.network import checking
+
+    try:
+        found = checking.leftovers()
+    except OSError:
+        return  # the same as for the check of other firewalls, which has said so
+    if found:
+        detail = f"{', '.join(found)}: whose engine's directory was deleted"
+        remedy = "bridges go when the next one is made; a table by nft delete table inet NAME"
+        yield Check("leftover networks", ABSENT, detail, remedy)
 
 
 def _memory_swap() -> Check:

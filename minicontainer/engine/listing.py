@@ -178,7 +178,7 @@ def _is_on(container: Container, name: str) -> bool:
 
 def _has_port(container: Container, text: str, published: bool) -> bool:
     """Whether it publishes, or exposes, one of the ports ``80``, ``80/udp``, ``8000-8080/tcp``."""
-    wanted = set(ports.exposed("filter", text))
+    wanted = set(ports.exposed("--filter", text))
     if not published:
         return not wanted.isdisjoint(container.document["Config"]["ExposedPorts"])
     held = [port for end in ends.of(container) for port in end.ports]

@@ -15,7 +15,7 @@ import socket
 
 from minicontainer.engine import bundle, limits, stream, union, users
 from minicontainer.engine.launcher import Handover
-from minicontainer.engine.network import ends, hosts
+from minicontainer.engine.network import asking, ends, hosts
 from minicontainer.errors import Error
 from minicontainer.files import remove_tree, write_json
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def start(container: Container, lock: Lock, client: socket.socket | None) -> list[str]:
-    """Start a container whose lock the caller has; returns warnings of what this kernel cannot limit.
+    """Start a container whose lock the caller has; returns warnings of what it does not get.
 
-    Raises what kept it from starting. A container that is to be removed at its end is gone then, another one
-    has the reason in its state.
+    Those are limits that this kernel has not, and ports that mean nothing. Raises what kept it from starting. A
+    container that is to be removed at its end is gone then, another one has the reason in its state.
     """
     rootfs = -1
     try:
@@ -43,8 +43,12 @@ def start(container: Container, lock: Lock, client: socket.socket | None) -> lis
             sources.make_ready(container)
         if ends.wanted(container.document):
             ends.join(container)
+        other = container.document["HostConfig"]["NetworkMode"].partition("container:")[2]
+        if other:
+            ends.share(container.engine.find(other))
         rootfs = make_bundle(container)
         warnings = container.cgroup.create(limits.resources(container.document))
+        warnings += asking.discarded(container.document)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:

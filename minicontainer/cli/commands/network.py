@@ -119,7 +119,7 @@ def port(engine: Engine, _: Values, words: list[str]) -> int:
             for each in where or ():
                 print(f"{key} -> {ports.join(each['HostIp'], each['HostPort'])}")
         return 0
-    (wanted,) = ports.exposed("port", words[1])[:1]
+    (wanted,) = ports.exposed("PRIVATE_PORT", words[1])[:1]
     if not bound.get(wanted):
         raise NotFound(f"no public port '{words[1]}' published for {words[0]}")
     for each in bound[wanted] or ():

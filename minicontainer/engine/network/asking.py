@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minicontainer.engine.document import Document
+    from minicontainer.engine.network.network import Network
     from minicontainer.engine.network.networks import Networks
     from minicontainer.engine.options import Options
 
@@ -27,7 +28,7 @@ def ask(document: Document, options: Options, networks: Networks) -> None:
     _refuse_conflicts(mode, options)
     published = ports.bindings(options.publish)
     for entry in options.expose:
-        own["ExposedPorts"].update((port, {}) for port in ports.exposed("expose", entry))
+        own["ExposedPorts"].update((port, {}) for port in ports.exposed("--expose", entry))
     own["ExposedPorts"].update((port, {}) for port in published)
     host["PortBindings"] = published
     host["PublishAllPorts"] = options.publish_all
@@ -40,15 +41,17 @@ def ask(document: Document, options: Options, networks: Networks) -> None:
         network = networks.find(mode)
         host["NetworkMode"] = network.name
         asked[network.name] = endpoint(
-            network.name, options.ip, options.ip6, options.network_alias, options.mac_address
+            network, options.ip, options.ip6, options.network_alias, options.mac_address
         )
-        for name, text in (("ip", options.ip), ("ip6", options.ip6)):
-            pool = network.pool(v6=name == "ip6")
-            if text and not pool:
-                raise InvalidArgument(f"--{name} {text}: network {network.name} has no subnet for it")
-            if text and pool:
-                pool.check(parse(text), network.name)
     document["NetworkSettings"] = {"Networks": asked}
+
+
+def discarded(document: Document) -> list[str]:
+    """What was asked of networks and means nothing, in Docker's words."""
+    host = document["HostConfig"]
+    if host["NetworkMode"] == "host" and (host["PortBindings"] or host["PublishAllPorts"]):
+        return ["Published ports are discarded when using host network mode"]
+    return []
 
 
 def _refuse_conflicts(mode: str, options: Options) -> None:
@@ -60,6 +63,8 @@ def _refuse_conflicts(mode: str, options: Options) -> None:
             raise InvalidArgument(
                 f"--network {mode}: there is no network that an address or alias could be of"
             )
+    if mode == "none":
+        _refuse_choices(options.ip or options.ip6, options.network_alias)
     if mode.startswith("container:"):
         if options.publish or options.publish_all:
             raise InvalidArgument("conflicting options: port publishing and the container type network mode")
@@ -74,24 +79,37 @@ def _refuse_conflicts(mode: str, options: Options) -> None:
 
 
 def endpoint(
-    network: str, ip: str = "", ip6: str = "", aliases: Sequence[str] = (), mac: str = ""
+    network: Network, ip: str = "", ip6: str = "", aliases: Sequence[str] = (), mac: str = ""
 ) -> dict[str, Any]:
-    """What a container wants to be on a network, in the words of Docker's API."""
-    if network == DEFAULT and (ip or ip6):
-        raise InvalidArgument("user specified IP address is supported on user defined networks only")
-    if network == DEFAULT and aliases:
-        raise InvalidArgument(
-            "network-scoped alias is supported only for containers in user defined networks; make one with "
-            "minicontainer network create"
-        )
+    """What a container wants to be on a network, in the words of Docker's API.
+
+    Raises InvalidArgument for an address that is none, or not one of the network's.
+    """
+    if network.name == DEFAULT:
+        _refuse_choices(ip or ip6, aliases)
     given = {}
     for option, key, text in (("ip", "IPv4Address", ip), ("ip6", "IPv6Address", ip6)):
         if text:
             given[key] = _address(option, text, 16 if option == "ip6" else 4)
+            pool = network.pool(v6=option == "ip6")
+            if not pool:
+                raise InvalidArgument(f"--{option} {text}: network {network.name} has no subnet for it")
+            pool.check(parse(text), network.name)
     for alias in aliases:
         if not alias or any(character.isspace() or character == "#" for character in alias):
             raise InvalidArgument(f'invalid argument "{alias}" for --network-alias: that is no name')
     return {"IPAMConfig": given or None, "Aliases": list(aliases), "MacAddress": _mac(mac)}
+
+
+def _refuse_choices(ip: str, aliases: Sequence[str]) -> None:
+    """Refuse what is for a network that somebody has made."""
+    if ip:
+        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+    if aliases:
+        raise InvalidArgument(
+            "network-scoped alias is supported only for containers in user defined networks; make one with "
+            "minicontainer network create"
+        )
 
 
 def _address(option: str, text: str, size: int = 0) -> str:

@@ -7,8 +7,8 @@ pyroute2 runs an event loop; where one runs already, as in a notebook, another i
 gets a thread of its own.
 
 Every bridge has written on it whose it is (``ip -d link`` shows it as ``alias``): the root of its engine. When a
-bridge is made, those of engines whose root is gone are removed, so a deleted directory leaves no subnet in use for
-ever. And it comes up last of all: a bridge that is down was never finished.
+bridge is made, those are removed whose root is gone, or knows nothing of them: so a directory that somebody has
+deleted leaves no subnet in use for ever. And a bridge comes up last of all: one that is down was never finished.
 
 A host that is to pass packets on between its devices must be told to (``ip_forward``). For IPv6 that has a side to
 it: a forwarding host no longer listens to routers, unless it is told that too (``accept_ra`` 2).
@@ -16,20 +16,20 @@ it: a forwarding host no longer listens to routers, unless it is told that too (
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
 
-from minicontainer.engine.network import passage
-from minicontainer.engine.network.addresses import mac_of, show
+from minicontainer.engine.network import firewall, passage
+from minicontainer.engine.network.addresses import show
 from minicontainer.engine.network.network import MTU
 from minicontainer.errors import Conflict, Error
-from minicontainer.kernel import netlink, nftables, rtnetlink
+from minicontainer.kernel import netlink, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from minicontainer.engine.network.network import Network
 
@@ -39,21 +39,23 @@ _ETHERNET_MTU = 1500
 _LONGEST_ALIAS = 255  # bytes (include/uapi/linux/if.h, IFALIASZ)
 
 
-def make(network: Network) -> None:
+def make(network: Network, known: AbstractSet[str]) -> None:
     """Make the bridge of a network, with its addresses, and have the host forward; one that is whole stays.
 
-    Raises Conflict when a device of that name is there which is not the network's.
+    ``known`` are the bridges of all networks of this engine. Raises Conflict when a device of that name is there
+    which is not the network's.
     """
     with netlink.Socket() as sock:
-        remove_orphans(sock)
+        remove_orphans(sock, network.directories.root, known)
         there = rtnetlink.find_link(sock, network.bridge)
         if there and not _is_ours(there, network):
             raise Conflict(
                 f"the host has a network device {network.bridge} already, which is not of network {network.name}"
             )
-        if there and not there.up:
+        whole = there and there.up and there.mac == network.bridge_mac  # another one has another gateway
+        if there and not whole:
             rtnetlink.delete_link(sock, network.bridge)
-        if not there or not there.up:
+        if not whole:
             mtu = int(network.options.get(MTU) or mtu_outside(sock))
             _in_thread(lambda: _make_device(network, mtu))
     _forward(network)
@@ -98,12 +100,11 @@ def _make_device(network: Network, mtu: int) -> None:
     name = network.bridge
     try:
         with IPRoute() as ip:
-            mac = mac_of(network.pools[0].gateway).hex(":")  # or it would change with each port
-            ip.link("add", ifname=name, kind="bridge", address=mac, mtu=mtu)
+            ip.link("add", ifname=name, kind="bridge", address=network.bridge_mac, mtu=mtu)
             (index,) = ip.link_lookup(ifname=name)
             ip.link(
                 "set", index=index, ifalias=_alias(network), mtu=mtu
-            )  # set once more, or it follows the ports'
+            )  # set again, or it follows the ports'
             _set_up_protocols(network)
             for pool in network.pools:
                 flags = {"flags": rtnetlink.IFA_F_NODAD} if pool.is_v6 else {}
@@ -114,9 +115,8 @@ def _make_device(network: Network, mtu: int) -> None:
 
 
 def _set_up_protocols(network: Network) -> None:
-    if (
-        not network.internal
-    ):  # what comes to a published port of 127.0.0.1 goes to the bridge with that address
+    if not network.internal:
+        # What comes to a published port of 127.0.0.1 goes to the bridge with that address.
         set_sysctl(f"ipv4/conf/{network.bridge}/route_localnet", "1")
     if os.path.exists(f"{_SYSCTL}/ipv6/conf/{network.bridge}"):
         v6 = network.pool(v6=True)
@@ -176,24 +176,35 @@ def remove(network: Network) -> None:
     passage.close_for(network.bridge)
 
 
-def remove_orphans(sock: netlink.Socket) -> None:
-    """Remove the bridges of engines whose root is gone, and their tables; none that something is plugged into."""
-    links = rtnetlink.links(sock)
-    ports = {link.master for link in links}
-    gone = set()
+def orphans(
+    links: list[rtnetlink.Link], root: str = "", known: AbstractSet[str] = frozenset()
+) -> list[rtnetlink.Link]:
+    """Of these devices the bridges of engines whose root is gone, and of ours at ``root`` those not ``known``."""
+    found = []
     for link in links:
-        root = link.alias.removeprefix(ALIAS)
-        if link.alias.startswith(ALIAS) and not os.path.exists(root) and link.index not in ports:
+        whose = root_of(link)
+        if whose and (not os.path.exists(whose) or (whose == root and link.name not in known)):
+            found.append(link)
+    return found
+
+
+def root_of(link: rtnetlink.Link) -> str:
+    """The root of the engine that a bridge is of; "" for what is none of ours."""
+    return link.alias.removeprefix(ALIAS) if link.alias.startswith(ALIAS) else ""
+
+
+def remove_orphans(sock: netlink.Socket, root: str = "", known: AbstractSet[str] = frozenset()) -> None:
+    """Remove the :func:`orphans`, and the tables of engines that are gone; none that something is plugged into.
+
+    The table goes first, for nothing else than the bridge tells whose it was.
+    """
+    links = rtnetlink.links(sock)
+    found = orphans(links, root, known)
+    ports = {link.master for link in links}
+    needed = {root, *(root_of(link) for link in found if link.index in ports)}
+    for link in found:
+        if root_of(link) not in needed:
+            firewall.remove(root_of(link))
+        if link.index not in ports:
             rtnetlink.delete_link(sock, link.name)
             passage.close_for(link.name)
-            gone.add(root)
-    from minicontainer.engine.network import firewall
-
-    for root in gone:
-        with netlink.Socket(netlink.NETLINK_NETFILTER) as filter_socket:
-            try:
-                name = firewall.table(root)
-                nftables.commit(filter_socket, f"remove the table {name}", [nftables.delete_table(name)])
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise

@@ -54,6 +54,22 @@ def refusing() -> tuple[list[str], bool]:
     return found, all(name.split()[0] in ways and name.split()[1] == passage.TABLE for name in found)
 
 
+def leftovers() -> list[str]:
+    """What is left of engines whose root somebody has deleted: bridges, and tables that no bridge belongs to."""
+    from minicontainer.engine.network import bridges, firewall
+
+    with netlink.Socket() as sock:
+        links = rtnetlink.links(sock)
+    found = [f"{link.name} of {bridges.root_of(link)}" for link in bridges.orphans(links)]
+    owned = {firewall.table(bridges.root_of(link)) for link in links}
+    with netlink.Socket(netlink.NETLINK_NETFILTER) as sock:
+        for family, table, _, _ in nftables.chains(sock, nftables.NF_INET_FORWARD):
+            ours = family == nftables.NFPROTO_INET and table.startswith("minicontainer-")
+            if ours and table not in owned:
+                found.append(f"the table inet {table} without any bridge")
+    return found
+
+
 def _has_passage(sock: Socket, family: str) -> bool:
     from minicontainer.engine.network import passage
 

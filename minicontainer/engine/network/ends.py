@@ -5,6 +5,9 @@ another address, and names, not addresses, are what others should know it by. :f
 container down, takes its addresses and makes its names known; then its monitor makes the cables (.wires) and opens
 its ports (.ports). :func:`leave` takes all of it back; it is safe to call twice, and whoever finds a container
 whose monitor was killed calls it.
+
+What is written down means nothing after a boot and is not forced to disk, so a power failure may damage it. A file
+that cannot be read is of a container that does not run, and is taken for one that is not there.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from minicontainer.engine.directories import listdir
 from minicontainer.engine.network import addresses, hosts
 from minicontainer.engine.network.network import Network
 from minicontainer.engine.network.networks import Networks
-from minicontainer.errors import Conflict, NotFound
+from minicontainer.errors import Conflict, Error, NotFound
 from minicontainer.files import read_json, write_json
 
 TYPE_CHECKING = False
@@ -25,7 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from minicontainer.engine.container import Container
     from minicontainer.engine.record import Record
+
+_SHARED = "network-shared"  #: in the run directory of a container in whose network namespace are others too
+_PORTS = "ports.json"  #: there, the ports that its monitor holds
 
 
 class End:
@@ -46,6 +53,11 @@ class End:
         self.is_way_out: bool = document["WayOut"]
         #: published ports: ``{"ContainerPort", "Type", "HostIp", "HostPort"}``
         self.ports: list[dict[str, Any]] = document["Ports"]
+
+    @property
+    def number(self) -> int:
+        """Which of the container's ends it is: 0 of eth0."""
+        return int(self.interface.removeprefix("eth"))
 
     @property
     def names(self) -> list[str]:
@@ -111,9 +123,9 @@ def of(record: Record) -> list[End]:
     for name in listdir(record.directories.networks_run_path):
         path = os.path.join(record.directories.networks_run_path, name, "ends", f"{record.id}.json")
         if os.path.exists(path):
-            with contextlib.suppress(FileNotFoundError, NotFound):  # it leaves while we look
+            with contextlib.suppress(FileNotFoundError, Error):  # it leaves while we look; or see above
                 found.append(End(networks.written(name), read_json(path)))
-    return sorted(found, key=lambda end: (len(end.interface), end.interface))
+    return sorted(found, key=lambda end: end.number)
 
 
 def wanted(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -131,12 +143,11 @@ def join(record: Record) -> list[End]:
     Raises NotFound when a network is gone, Conflict when an address is taken.
     """
     networks = Networks(record.directories)
-    found = [(networks.get(name), wish) for name, wish in wanted(record.document).items()]
     made: list[End] = []
     with networks.locked():
         try:
-            for network, wish in found:
-                networks.make_ready(network)
+            for name, wish in wanted(record.document).items():
+                network = networks.ready(name)
                 way_out = not network.internal and not any(end.is_way_out for end in made)
                 made.append(add(record, network, wish, len(made), way_out))
             hosts.refresh(networks, [end.network for end in made], record)
@@ -202,19 +213,57 @@ def namer(record: Record) -> Callable[[str], str]:
 
 
 def leave(record: Record) -> None:
-    """Take all ends of a container back, with its addresses, ports and names."""
+    """Take all ends of a container back, with its addresses, ports and names.
+
+    The kernel removes its plugs with its network namespace. But when others share that, it stays: then they are
+    pulled here, or two would have one address.
+    """
     networks = Networks(record.directories)
     if _files(record):
         with networks.locked():
-            _remove(networks, of(record))
-            for path in _files(record):  # of a network whose document somebody has deleted
-                os.unlink(path)
+            own = of(record)
+            if os.path.exists(os.path.join(record.run_path, _SHARED)):
+                from minicontainer.engine.network import wires  # seldom, and it takes 20 ms for each
+
+                for end in own:
+                    wires.unplug(end)
+            _remove(networks, own)
+            for path in _files(record):  # damaged, unfinished, or of a network whose document was deleted
+                _give_up(record, path)
+
+
+def _give_up(record: Record, path: str) -> None:
+    """Delete an end that cannot be read, and free whatever addresses the container has on that network."""
+    directory = os.path.join(os.path.dirname(os.path.dirname(path)), "addresses")
+    for address in listdir(directory):
+        addresses.give_back(directory, address, record.id)
+    os.unlink(path)
+
+
+def share(container: Container) -> None:
+    """Note that others are about to be in a container's network namespace, whoever has made that.
+
+    Raises Conflict when the container does not run.
+    """
+    container.pid  # noqa: B018  it raises the Conflict
+    mode: str = container.document["HostConfig"]["NetworkMode"]
+    while mode.startswith("container:"):  # it shares that of another one itself
+        container = container.engine.find(mode.removeprefix("container:"))
+        mode = container.document["HostConfig"]["NetworkMode"]
+    with contextlib.suppress(FileNotFoundError):  # that one has ended, and pulled its plugs
+        os.close(os.open(os.path.join(container.run_path, _SHARED), os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _files(record: Record) -> list[str]:
+    """The files of its ends, and what is left of one whose writer was killed."""
     top = record.directories.networks_run_path
-    paths = [os.path.join(top, name, "ends", f"{record.id}.json") for name in listdir(top)]
-    return [path for path in paths if os.path.exists(path)]
+    directories = [os.path.join(top, network, "ends") for network in listdir(top) if network != "lock"]
+    return [
+        os.path.join(directory, name)
+        for directory in directories
+        for name in listdir(directory)
+        if name.startswith(record.id)
+    ]
 
 
 def remove(networks: Networks, end: End) -> None:
@@ -239,15 +288,25 @@ def _remove(networks: Networks, ends: list[End]) -> None:
 def publish(record: Record, ports: list[dict[str, Any]]) -> None:
     """Write down that these ports of a container are open on the host, and let packets in; by its monitor."""
     networks = Networks(record.directories)
-    from minicontainer.engine.network import firewall
-
+    write_json(os.path.join(record.run_path, _PORTS), ports, durable=False)
     with networks.locked():
         target = next((end for end in of(record) if end.is_way_out), None)
         if target is None:
             raise Conflict(f"container {record.name} has left the network that its ports are reached by")
-        target.document["Ports"] = ports
-        target.write()
-        firewall.write(networks)
+        lead_ports_to(networks, target, record)
+
+
+def lead_ports_to(networks: Networks, end: End, record: Record) -> None:
+    """Have the ports that a container's monitor holds lead to this end of it; under the lock."""
+    try:
+        end.ports = read_json(os.path.join(record.run_path, _PORTS))
+    except FileNotFoundError:
+        return  # it publishes none
+    from minicontainer.engine.network import firewall
+
+    end.document["Ports"] = end.ports
+    end.write()
+    firewall.write(networks)
 
 
 def rename(record: Record) -> None:

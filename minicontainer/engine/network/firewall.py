@@ -61,11 +61,22 @@ def write(networks: Networks) -> None:
     """Write the table anew from what is on disk, or remove it when there is no network; under the lock."""
     name = table(networks.directories.root)
     up = [network for network in networks.made() if os.path.isdir(network.path)]
+    if not up:
+        remove(networks.directories.root)
+        return
     with netlink.Socket(netlink.NETLINK_NETFILTER) as sock:
-        if up:
-            nftables.commit(sock, f"write the table {name}", _messages(name, up))
-        elif nftables.has_table(sock, name):
+        nftables.commit(sock, f"write the table {name}", _messages(name, up))
+
+
+def remove(root: str) -> None:
+    """Remove the table of the engine at ``root``, if it is there."""
+    name = table(root)
+    with netlink.Socket(netlink.NETLINK_NETFILTER) as sock:
+        try:
             nftables.commit(sock, f"remove the table {name}", [nftables.delete_table(name)])
+        except OSError as error:
+            if not netlink.missing(error):
+                raise
 
 
 def _messages(name: str, networks: list[Network]) -> list[Message]:

@@ -40,14 +40,23 @@ _BEHIND_RESOLVED = (
 
 def write_files(record: Record) -> None:
     """Make the ``hostname``, ``hosts`` and ``resolv.conf`` that are bound into a container's /etc."""
+    from minicontainer.engine.network import ends
+    from minicontainer.engine.network.networks import Networks
+
     document = record.document
-    contents = {"hostname": f"{document['Config']['Hostname']}\n"}
-    contents["hosts"] = _hosts(record)
-    contents["resolv.conf"] = resolv_conf(document["HostConfig"])
-    for name, text in contents.items():
-        with open(os.path.join(record.path, name), "w") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)  # for all its users, whatever the caller's umask is
+    _write(record, "hostname", f"{document['Config']['Hostname']}\n")
+    _write(record, "resolv.conf", resolv_conf(document["HostConfig"]))
+    if ends.wanted(document):
+        with Networks(record.directories).locked():  # or a neighbour that comes now would be missed
+            _write(record, "hosts", _hosts(record))
+    else:
+        _write(record, "hosts", _hosts(record))
+
+
+def _write(record: Record, name: str, text: str) -> None:
+    with open(os.path.join(record.path, name), "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)  # for all its users, whatever the caller's umask is
 
 
 def _read(path: str) -> str:
@@ -131,7 +140,7 @@ def _refresh(networks: Networks, wanted: Callable[[list[End]], bool], but: str =
                 by_container.setdefault(end.container_id, []).append(end)
     chosen = [own for own in by_container.values() if own[0].container_id != but and wanted(own)]
     for own in chosen:
-        own.sort(key=lambda end: end.interface)
+        own.sort(key=lambda end: end.number)
         path = os.path.join(networks.directories.containers_path, own[0].container_id, "hosts")
         _rewrite(path, _names(own, neighbours))
     return len(chosen)

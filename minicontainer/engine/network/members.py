@@ -37,7 +37,7 @@ def connect(
     network = networks.find(name)
     if network.name in ("host", "none"):
         raise Conflict(f"container cannot be connected to network {network.name}: that is none to plug into")
-    wish = asking.endpoint(network.name, ip, ip6, aliases)
+    wish = asking.endpoint(network, ip, ip6, aliases)
     with container.locked():
         container.forget()
         mode: str = container.document["HostConfig"]["NetworkMode"]
@@ -60,7 +60,11 @@ def connect(
 def _plug_in(networks: Networks, network: Network, container: Container, wish: dict[str, object]) -> None:
     """Give a container that runs an end, and plug it in; nothing is left when that fails."""
     with networks.locked():
-        networks.make_ready(network)
+        network = networks.ready(network.name)
+        for end in ends.of(container):
+            if end.network.name == network.name:  # of a command that was killed
+                wires.unplug(end)
+                ends.remove(networks, end)
         others = ends.of(container)
         taken = {end.interface for end in others}
         number = next(number for number in range(len(taken) + 1) if f"eth{number}" not in taken)
@@ -68,6 +72,8 @@ def _plug_in(networks: Networks, network: Network, container: Container, wish: d
         end = ends.add(container, network, wish, number, way_out)
         try:
             wires.plug_in(end, container.pid)
+            if way_out:
+                ends.lead_ports_to(networks, end, container)
             hosts.refresh(networks, [network])
         except BaseException:
             ends.remove(networks, end)
@@ -81,6 +87,8 @@ def disconnect(networks: Networks, name: str, container: Container, force: bool 
     with container.locked():
         container.forget()
         wanted = ends.wanted(container.document)
+        if network.name == "host":
+            raise Conflict("container cannot be disconnected from host network or connected to host network")
         if network.name not in wanted:
             if force:
                 return
@@ -105,19 +113,15 @@ def _unplug(networks: Networks, network: Network, container: Container) -> None:
             hosts.rewrite(container, networks)
             rest = [other for other in all_ends if other is not end and not other.network.internal]
             if end.is_way_out and rest:
-                _make_way_out(networks, rest[0], container, end.ports)
+                _make_way_out(networks, rest[0], container)
 
 
-def _make_way_out(
-    networks: Networks, end: ends.End, container: Container, ports: list[dict[str, object]]
-) -> None:
+def _make_way_out(networks: Networks, end: ends.End, container: Container) -> None:
     """Have another network be the way out, and the way in to the published ports."""
-    from minicontainer.engine.network import firewall
-
-    end.document.update(WayOut=True, Ports=ports)
+    end.is_way_out = end.document["WayOut"] = True
     end.write()
-    wires.reroute(ends.End(end.network, end.document), container.pid)
-    firewall.write(networks)
+    wires.reroute(end, container.pid)
+    ends.lead_ports_to(networks, end, container)
 
 
 def _write(container: Container) -> None:

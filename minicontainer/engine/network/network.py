@@ -6,8 +6,8 @@ import os
 
 from minicontainer import units
 from minicontainer.engine.directories import listdir
-from minicontainer.engine.network.addresses import Pool
-from minicontainer.errors import InvalidArgument
+from minicontainer.engine.network.addresses import Pool, mac_of
+from minicontainer.errors import Error, InvalidArgument
 from minicontainer.files import read_json
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ _OPTIONS = (BRIDGE_NAME, MTU, MASQUERADE)
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 _LONGEST = 200  # characters; it is the name of a file, with an ending
 _LONGEST_DEVICE = 15  # characters of a device's name (include/uapi/linux/if.h, IFNAMSIZ)
+_LEAST_MTU = {False: 68, True: 1280}  # bytes: of IPv4 (RFC 791), and of IPv6 (RFC 8200, section 5)
 
 
 class Network:
@@ -48,6 +49,11 @@ class Network:
         self.addresses_path = os.path.join(self.path, "addresses")
 
     @property
+    def bridge_mac(self) -> str:
+        """The hardware address of the bridge: the gateway's, or it would change with each port."""
+        return mac_of(self.pools[0].gateway).hex(":")
+
+    @property
     def masquerades(self) -> bool:
         """Whether what its containers send to the outside gets the host's address."""
         return not self.internal and self.options.get(MASQUERADE, "true") != "false"
@@ -62,7 +68,7 @@ class Network:
         return next((pool for pool in self.pools if pool.is_v6 == v6), None)
 
     def ends(self) -> list[End]:
-        """The ends of the containers that are on it."""
+        """The ends of the containers that are on it, by their ids."""
         from minicontainer.engine.network.ends import End
 
         found = []
@@ -70,8 +76,8 @@ class Network:
             if name.endswith(".json"):
                 try:
                     found.append(End(self, read_json(os.path.join(self.ends_path, name))))
-                except FileNotFoundError:
-                    continue  # it has left while we look
+                except (FileNotFoundError, Error):
+                    continue  # it has left while we look, or is of before a power failure (.ends)
         return found
 
     def inspect(self) -> dict[str, Any]:
@@ -110,18 +116,20 @@ def check_name(name: str) -> None:
         )
 
 
-def check_options(options: dict[str, str]) -> None:
+def check_options(options: dict[str, str], ipv6: bool) -> None:
     """Raise InvalidArgument for an option that the bridge driver does not have, or a value that is none."""
+    least = _LEAST_MTU[ipv6]
     for key, value in options.items():
         if key not in _OPTIONS:
             raise InvalidArgument(f"--opt {key}: the bridge driver knows {', '.join(_OPTIONS)}")
-        if key == MTU and not (value.isdecimal() and 68 <= int(value) <= 65535):
-            raise InvalidArgument(f"--opt {key}={value}: an MTU is from 68 to 65535 bytes")
+        if key == MTU and not (value.isdecimal() and least <= int(value) <= 65535):
+            kind = " with IPv6" if ipv6 else ""
+            raise InvalidArgument(f"--opt {key}={value}: an MTU{kind} is from {least} to 65535 bytes")
         if key == BRIDGE_NAME and not (
-            0 < len(value) < 16 and _ALLOWED.issuperset(value) and value.strip(".")
+            0 < len(value) <= _LONGEST_DEVICE and _ALLOWED.issuperset(value) and value.strip(".")
         ):
             raise InvalidArgument(
-                f"--opt {key}={value}: a device's name has up to 15 characters of [a-zA-Z0-9_.-]"
+                f"--opt {key}={value}: a device's name has up to {_LONGEST_DEVICE} characters of [a-zA-Z0-9_.-]"
             )
         if key == MASQUERADE and value not in ("true", "false"):
             raise InvalidArgument(f"--opt {key}={value}: it is true or false")

@@ -52,7 +52,8 @@ class Networks:
         except NotFound:
             if name != DEFAULT:
                 raise
-            return self._make_default()
+            with self.locked():
+                return self._make_default()
 
     def written(self, name: str) -> Network:
         """The network of exactly this name, if it has been made; NotFound when not."""
@@ -129,12 +130,13 @@ class Networks:
         """
         check_name(name)
         known = dict(options or {})
-        check_options(known)
+        check_options(known, ipv6)
+        if name in PREDEFINED:
+            raise Conflict(
+                f"network with name {name} already exists; it is a pre-defined one, choose another name"
+            )
         with self.locked():
-            if name in PREDEFINED or os.path.exists(self._file(name)):
-                raise Conflict(
-                    f"network with name {name} already exists (id {self.get(name).id[:12]}); choose another name"
-                )
+            self._refuse_taken(name, known.get(BRIDGE_NAME, ""))
             from minicontainer.engine.network import subnets as choosing  # seldom
 
             config = choosing.choose(self, subnets or [], gateways or [], ranges or [], ipv6)
@@ -147,16 +149,30 @@ class Networks:
         events.emit(self.directories.root, "network", "create", network.id, {"name": name, "type": "bridge"})
         return network
 
+    def _refuse_taken(self, name: str, bridge: str) -> None:
+        """Raise Conflict when there is such a network, or one with a bridge of that name."""
+        for other in self.made():
+            if other.name == name:
+                raise Conflict(
+                    f"network with name {name} already exists (id {other.id[:12]}); choose another name"
+                )
+            if other.bridge == bridge:
+                raise Conflict(
+                    f"the bridge {bridge} is that of network {other.name}; choose another name for it"
+                )
+
     def _make_default(self) -> Network:
-        """Write the default network down; its bridge comes with the first container that needs it."""
+        """Write the default network down, unless it is; its bridge comes with the first container that needs it.
+
+        Under the lock.
+        """
         from minicontainer.engine.network import subnets as choosing
 
-        with self.locked():
-            if os.path.exists(self._file(DEFAULT)):
-                return self.written(DEFAULT)
-            config = choosing.choose(self, [], [], [], False)
-            own = {BRIDGE_NAME: "minicontainer0"} if self.directories.root == DEFAULT_ROOT else {}
-            return self._write(DEFAULT, config, False, False, {}, own)
+        if os.path.exists(self._file(DEFAULT)):
+            return self.written(DEFAULT)
+        config = choosing.choose(self, [], [], [], False)
+        own = {BRIDGE_NAME: "minicontainer0"} if self.directories.root == DEFAULT_ROOT else {}
+        return self._write(DEFAULT, config, False, False, {}, own)
 
     def _write(
         self,
@@ -187,19 +203,24 @@ class Networks:
         write_json(self._file(name), document)
         return Network(self.directories, document)
 
-    def make_ready(self, network: Network) -> None:
-        """See that the network's bridge and rules are there, as after a boot they are not; under the lock."""
+    def ready(self, name: str) -> Network:
+        """The network of this name with its bridge and rules, which after a boot are not there; under the lock.
+
+        NotFound when there is none (any more).
+        """
         from minicontainer.engine.network import wires
 
+        network = self._make_default() if name == DEFAULT else self.written(name)
         if not wires.is_up(network):
             self._bring_up(network)
+        return network
 
     def _bring_up(self, network: Network) -> None:
         from minicontainer.engine.network import bridges, firewall
 
         for name in ("ends", "addresses"):
             os.makedirs(os.path.join(network.path, name), mode=0o755, exist_ok=True)
-        bridges.make(network)
+        bridges.make(network, {each.bridge for each in self.made()})
         firewall.write(self)
 
     # ------------------------------------------------------------ removing
@@ -210,8 +231,8 @@ class Networks:
         if network.name in PREDEFINED:
             raise Conflict(f"{network.name} is a pre-defined network and cannot be removed")
         with self.locked():
-            if not os.path.exists(self._file(network.name)):
-                raise NotFound(f"network {name} not found")
+            if self.written(network.name).id != network.id:
+                raise NotFound(f"network {name} not found")  # removed, and made anew, since we looked
             users = [end.name for end in network.ends()]
             if users:
                 raise Conflict(

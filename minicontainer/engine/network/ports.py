@@ -33,21 +33,28 @@ _LAST_PORT = 65535
 
 def exposed(option: str, entry: str) -> list[str]:
     """``["80/tcp", …]`` from ``80``, ``80-82/udp``; InvalidArgument when there is no such port."""
-    numbers, slash, kind = entry.partition("/")
-    kind = (kind or "tcp").lower() if not slash or kind else ""
+    try:
+        return _inside(entry)
+    except ValueError as error:
+        raise InvalidArgument(f'invalid argument "{entry}" for {option}: {error}') from None
+
+
+def _inside(text: str) -> list[str]:
+    numbers, slash, kind = text.partition("/")
+    kind = kind.lower() if slash else "tcp"
     if kind not in _KINDS:
-        raise InvalidArgument(f'invalid argument "{entry}" for --{option}: the protocol is tcp or udp')
-    first, last = _range(option, entry, numbers)
+        raise ValueError("the protocol is tcp or udp")
+    first, last = _range(numbers)
     return [f"{number}/{kind}" for number in range(first, last + 1)]
 
 
-def _range(option: str, entry: str, text: str) -> tuple[int, int]:
+def _range(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise InvalidArgument(f'invalid argument "{entry}" for --{option}: {text!r} is no port')
+    if not text.isascii() or not first.isdecimal() or (dash and not last.isdecimal()):
+        raise ValueError(f"{text!r} is no port")
     low, high = int(first), int(last or first)
     if not 0 < low <= high <= _LAST_PORT:
-        raise InvalidArgument(f'invalid argument "{entry}" for --{option}: ports are from 1 to {_LAST_PORT}')
+        raise ValueError(f"ports are from 1 to {_LAST_PORT}")
     return low, high
 
 
@@ -55,32 +62,37 @@ def bindings(entries: Sequence[str]) -> Bindings:
     """Docker's ``PortBindings`` from ``[ip:][host:]container[/protocol]``, each with ranges or none."""
     found: Bindings = {}
     for entry in entries:
-        address, host, container = _split(entry)
-        inside = exposed("publish", container)
-        outside = [""] * len(inside)
-        if host:
-            first, last = _range("publish", entry, host)
-            if len(inside) == 1 and last > first:
-                outside = [f"{first}-{last}"]  # the first of them that is free
-            elif last - first + 1 != len(inside):
-                raise InvalidArgument(
-                    f'invalid argument "{entry}" for --publish: the ranges of ports are not of one length'
-                )
-            else:
-                outside = [str(number) for number in range(first, last + 1)]
+        try:
+            address, host, container = _split(entry)
+            inside = _inside(container)
+            outside = _outside(host, len(inside))
+        except (ValueError, InvalidArgument) as error:
+            raise InvalidArgument(f'invalid argument "{entry}" for --publish: {error}') from None
         for port, number in zip(inside, outside, strict=True):
             found.setdefault(port, []).append({"HostIp": address, "HostPort": number})
     return found
 
 
+def _outside(text: str, count: int) -> list[str]:
+    """The host's port for each of ``count`` of a container's: "" for any, ``90-99`` for any of these."""
+    if text in ("", "0"):
+        return [""] * count
+    first, last = _range(text)
+    if count == 1 and last > first:
+        return [f"{first}-{last}"]
+    if last - first + 1 != count:
+        raise ValueError("the ranges of ports are not of one length")
+    return [str(number) for number in range(first, last + 1)]
+
+
 def _split(entry: str) -> tuple[str, str, str]:
-    """Address, host's ports and container's ports with the protocol."""
+    """Address, host's ports and container's ports with the protocol; ValueError when it is not of this form."""
     rest, _, container = entry.rpartition(":")
     address, host = "", rest
     if rest.startswith("["):
         address, _, host = rest[1:].partition("]")
         if not host.startswith(":"):
-            raise InvalidArgument(f'invalid argument "{entry}" for --publish: it is [ip:][host:]container')
+            raise ValueError("it is [ip:][host:]container")
         host = host[1:]
     elif ":" in rest:
         address, _, host = rest.rpartition(":")
@@ -163,9 +175,8 @@ def _open(port: str, address: str, number: int) -> socket.socket:
     try:
         if ":" in address:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if (
-            kind == "tcp"
-        ):  # connections that have just ended do not count; two listeners are refused all the same
+        if kind == "tcp":
+            # Connections that have just ended do not count; two listeners are refused all the same.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, number))
         if kind == "tcp":

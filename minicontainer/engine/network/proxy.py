@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import select
 import signal
 import socket
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16  # bytes
 _SILENCE = 90.0  # seconds after which a visitor by UDP is forgotten
-_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_PATIENCE = 0.05  # seconds to wait when no more files can be open
 
 
 def start(record: Record, held: Sequence[Held]) -> int:
@@ -45,6 +46,8 @@ def start(record: Record, held: Sequence[Held]) -> int:
         if os.getppid() == parent:
             process.close_all_but([each.socket.fileno() for each in held])
             signal.set_wakeup_fd(-1)
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a visitor takes two
             process.set_title(f"minicontainer-proxy {record.id}")
             _serve(record, held)
     except BaseException:  # it goes to the monitor's log
@@ -129,15 +132,17 @@ class _Loop:
 def _accept(loop: _Loop, listening: socket.socket, record: Record, port: int) -> None:
     try:
         visitor, _ = listening.accept()
-    except OSError:
-        return  # gone again
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            time.sleep(_PATIENCE)  # the visitor stays in the queue, and poll(2) would be back at once
+        return  # or it is gone again
     try:
         address = _address(record, listening.family == socket.AF_INET6)
+        inside = _socket_to(address, socket.SOCK_STREAM)
     except OSError:
         visitor.close()
         return
     visitor.setblocking(False)
-    inside = _socket_to(address, socket.SOCK_STREAM)
     inside.connect_ex((address, port))  # how that went is heard of when it can be written to
     _Pipe(loop, visitor, inside)
 

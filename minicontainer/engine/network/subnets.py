@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from minicontainer.engine.network.networks import Networks
 
 _SMALLEST = {32: 30, 128: 126}  # the longest prefix that leaves room for the gateway and a container
+_NOT_FOR_HOSTS = {  # RFC 6890; the host's own, and all of multicast
+    "0.0.0.0/8": "of no host",
+    "127.0.0.0/8": "of the loopback device",
+    "224.0.0.0/3": "of groups, or reserved",
+    "::/96": "of the loopback device, or of no host",
+    "::ffff:0:0/96": "of IPv4",
+    "fe80::/10": "of one link each",
+    "ff00::/8": "of groups",
+}
 
 
 def choose(
@@ -29,6 +38,10 @@ def choose(
     """Docker's ``IPAM.Config`` of a new network; under the lock."""
     wanted = [Subnet.parse(text) for text in subnets]
     taken = list(in_use(networks))
+    if gateways and not subnets:
+        raise InvalidArgument(
+            f"gateway {gateways[0]} is in no subnet that was asked for; give that with --subnet"
+        )
     for at, subnet in enumerate(wanted):
         if subnet.size == 128 and not ipv6:
             raise InvalidArgument(f"subnet {subnet} is one of IPv6; enable that with --ipv6")
@@ -36,6 +49,11 @@ def choose(
             raise InvalidArgument(f"subnet {subnet}: a network has one of IPv4 and one of IPv6 at most")
         if subnet.prefix > _SMALLEST[subnet.size]:
             raise InvalidArgument(f"subnet {subnet} has no room for a gateway and a container")
+        for special, whose in _NOT_FOR_HOSTS.items():
+            if subnet.overlaps(Subnet.parse(special)):
+                raise InvalidArgument(
+                    f"subnet {subnet} is none for containers: addresses in {special} are {whose}"
+                )
         _refuse_overlap(subnet, taken)
     for size, candidates in ((32, _private()), (128, _unique_local())):
         if size not in [subnet.size for subnet in wanted] and (size == 32 or ipv6):

@@ -33,7 +33,7 @@ def is_up(network: Network) -> bool:
         return False
     with netlink.Socket() as sock:
         link = rtnetlink.find_link(sock, network.bridge)
-    if not link or not link.up:
+    if not link or not link.up or link.mac != network.bridge_mac:
         return False
     with netlink.Socket(netlink.NETLINK_NETFILTER) as sock:
         return nftables.has_table(sock, firewall.table(network.directories.root))
@@ -119,6 +119,8 @@ def unplug(end: End) -> None:
 
 def reroute(end: End, pid: int) -> None:
     """Have a network be the way out, when the one that was is gone."""
+    with netlink.Socket() as here:
+        rtnetlink.set_hairpin(here, end.host_interface)
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _socket_in(namespace, end) as there:
