@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import html
 import json
 import re
@@ -220,7 +221,7 @@ def test_bridges_of_a_deleted_engine_go(tmp_path, rootfs_archive, cli, net):
     gone.networks.create("lost")
     assert len(bridges(gone.root)) == 1
     shutil.rmtree(gone.root)
-    net()  # whenever a bridge is made
+    net()  # whenever a subnet is chosen
     assert bridges(gone.root) == []
 
 
@@ -243,6 +244,28 @@ def test_bridges_that_a_new_engine_at_the_same_place_knows_nothing_of(tmp_path):
         assert re.findall(r"inet (\S+)", shown.stdout) == ["10.123.82.1/24"]
     finally:
         engine.networks.remove("second")
+
+
+def test_engines_of_one_host_have_subnets_of_their_own(tmp_path):
+    """Each wrote down the same, when none had a bridge; and then all begin at once."""
+    from minicontainer.engine.engine import Engine
+
+    known = [Engine(str(tmp_path / str(number))).networks for number in range(6)]
+    assert len({str(networks.get("bridge").pools[0].subnet) for networks in known}) == 1
+
+    def ready(networks):
+        with networks.locked():
+            return str(networks.ready("bridge").pools[0].subnet)
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(len(known)) as pool:
+            subnets = list(pool.map(ready, known))
+        assert len(set(subnets)) == len(known), subnets
+        assert subnets == [str(networks.get("bridge").pools[0].subnet) for networks in known]
+        assert subnets == [ready(networks) for networks in known], "a bridge that is there keeps its subnet"
+    finally:
+        for networks in known:
+            networks.forget_default()
 
 
 def test_doctor_names_what_a_deleted_engine_has_left(cli, tmp_path, net):

@@ -7,7 +7,7 @@ pyroute2 runs an event loop; where one runs already, as in a notebook, another i
 gets a thread of its own.
 
 Every bridge has written on it whose it is (``ip -d link`` shows it as ``alias``): the root of its engine. When a
-bridge is made, those are removed whose root is gone, or knows nothing of them: so a directory that somebody has
+subnet is chosen, those are removed whose root is gone, or knows nothing of them: so a directory that somebody has
 deleted leaves no subnet in use for ever. And a bridge comes up last of all: one that is down was never finished.
 
 A host that is to pass packets on between its devices must be told to (``ip_forward``). For IPv6 that has a side to
@@ -39,14 +39,12 @@ _ETHERNET_MTU = 1500
 _LONGEST_ALIAS = 255  # bytes (include/uapi/linux/if.h, IFALIASZ)
 
 
-def make(network: Network, known: AbstractSet[str]) -> None:
+def make(network: Network) -> None:
     """Make the bridge of a network, with its addresses, and have the host forward; one that is whole stays.
 
-    ``known`` are the bridges of all networks of this engine. Raises Conflict when a device of that name is there
-    which is not the network's.
+    Raises Conflict when a device of that name is there which is not the network's.
     """
     with netlink.Socket() as sock:
-        remove_orphans(sock, network.directories.root, known)
         there = rtnetlink.find_link(sock, network.bridge)
         if there and not _is_ours(there, network):
             raise Conflict(
@@ -179,7 +177,7 @@ def remove(network: Network) -> None:
 def orphans(
     links: list[rtnetlink.Link], root: str = "", known: AbstractSet[str] = frozenset()
 ) -> list[rtnetlink.Link]:
-    """Of these devices the bridges of engines whose root is gone, and of ours at ``root`` those not ``known``."""
+    """Of these devices the bridges of engines whose root is gone, and of that at ``root`` those not ``known``."""
     found = []
     for link in links:
         whose = root_of(link)

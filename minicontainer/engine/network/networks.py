@@ -135,10 +135,10 @@ class Networks:
             raise Conflict(
                 f"network with name {name} already exists; it is a pre-defined one, choose another name"
             )
-        with self.locked():
-            self._refuse_taken(name, known.get(BRIDGE_NAME, ""))
-            from minicontainer.engine.network import subnets as choosing  # seldom
+        from minicontainer.engine.network import subnets as choosing  # seldom
 
+        with self.locked(), choosing.claim():
+            self._refuse_taken(name, known.get(BRIDGE_NAME, ""))
             config = choosing.choose(self, subnets or [], gateways or [], ranges or [], ipv6)
             network = self._write(name, config, internal, ipv6, dict(labels or {}), known)
             try:
@@ -206,13 +206,20 @@ class Networks:
     def ready(self, name: str) -> Network:
         """The network of this name with its bridge and rules, which after a boot are not there; under the lock.
 
-        NotFound when there is none (any more).
+        The default one gets another subnet when somebody has taken its own before it had a bridge. NotFound when
+        there is no such network (any more).
         """
         from minicontainer.engine.network import wires
 
         network = self._make_default() if name == DEFAULT else self.written(name)
         if not wires.is_up(network):
-            self._bring_up(network)
+            from minicontainer.engine.network import subnets as choosing  # seldom
+
+            with choosing.claim():
+                if name == DEFAULT and not network.ends() and choosing.is_taken(self, network):
+                    self._take_down(network)
+                    network = self._make_default()
+                self._bring_up(network)
         return network
 
     def _bring_up(self, network: Network) -> None:
@@ -220,7 +227,7 @@ class Networks:
 
         for name in ("ends", "addresses"):
             os.makedirs(os.path.join(network.path, name), mode=0o755, exist_ok=True)
-        bridges.make(network, {each.bridge for each in self.made()})
+        bridges.make(network)
         firewall.write(self)
 
     # ------------------------------------------------------------ removing

@@ -2,7 +2,8 @@
 
 A subnet must not overlap a route of the host: either its containers or the host would not find whatever is there.
 So every route is looked at, whoever made it, and the subnets of our other networks too, which may have no bridge
-since the last boot.
+since the last boot. A bridge brings a route with it, so what one engine has chosen is seen by all others as soon as
+its bridge is there; until then it has the :func:`claim`, which only one engine of the host has at a time.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import os
 import socket
 
+from minicontainer.engine.directories import DEFAULT_RUN
+from minicontainer.engine.network import bridges
 from minicontainer.engine.network.addresses import Subnet, parse, show
 from minicontainer.errors import Conflict, Error, InvalidArgument
+from minicontainer.files import Lock
 from minicontainer.kernel import netlink, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from minicontainer.engine.network.network import Network
     from minicontainer.engine.network.networks import Networks
 
 _SMALLEST = {32: 30, 128: 126}  # the longest prefix that leaves room for the gateway and a container
@@ -32,11 +37,19 @@ _NOT_FOR_HOSTS = {  # RFC 6890; the host's own, and all of multicast
 }
 
 
+def claim() -> Lock:
+    """The lock of whoever chooses a subnet and makes its bridge, among all engines of this host, for a ``with``."""
+    os.makedirs(DEFAULT_RUN, mode=0o700, exist_ok=True)
+    return Lock(os.path.join(DEFAULT_RUN, ".subnets"))
+
+
 def choose(
     networks: Networks, subnets: list[str], gateways: list[str], ranges: list[str], ipv6: bool
 ) -> list[dict[str, str]]:
     """Docker's ``IPAM.Config`` of a new network; under the lock."""
     wanted = [Subnet.parse(text) for text in subnets]
+    with netlink.Socket() as sock:
+        bridges.remove_orphans(sock, networks.directories.root, {each.bridge for each in networks.made()})
     taken = list(in_use(networks))
     if gateways and not subnets:
         raise InvalidArgument(
@@ -88,17 +101,25 @@ def _home(subnets: list[Subnet], address: bytes, what: str) -> Subnet:
     raise InvalidArgument(f"{what} is not within the subnet {' or '.join(map(str, subnets))}")
 
 
-def in_use(networks: Networks) -> Iterator[tuple[Subnet, str]]:
-    """Every subnet that is taken, and by what."""
+def is_taken(networks: Networks, network: Network) -> bool:
+    """Whether others have a subnet of this network by now, which did not have a bridge meanwhile."""
+    taken = list(in_use(networks, but=network))
+    return any(pool.subnet.overlaps(other) for pool in network.pools for other, _ in taken)
+
+
+def in_use(networks: Networks, but: Network | None = None) -> Iterator[tuple[Subnet, str]]:
+    """Every subnet that is taken, and by what; ``but`` not those of this network."""
+    own = but.bridge if but else ""
     for network in networks.made():
-        for pool in network.pools:
-            yield pool.subnet, f"network {network.name}"
+        if network.bridge != own:
+            for pool in network.pools:
+                yield pool.subnet, f"network {network.name}"
     with netlink.Socket() as sock:
         names = {link.index: link.name for link in rtnetlink.links(sock)}
         for family in (socket.AF_INET, socket.AF_INET6):
             for destination, prefix, index in rtnetlink.routes(sock, family):
-                if prefix:
-                    device = names.get(index, "?")
+                device = names.get(index, "?")
+                if prefix and device != own:
                     yield Subnet(destination, prefix), f"the host's route by {device}"
     for address in _nameservers():
         yield Subnet(address, len(address) * 8), "a name server of the host's"
