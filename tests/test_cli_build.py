@@ -52,7 +52,7 @@ def left(root: str) -> list[str]:
     found = []
     for kind in ("containers", "jobs", "run", "run/.networks/bridge/ends", "run/.networks/bridge/addresses"):
         with contextlib.suppress(FileNotFoundError):
-            names = set(os.listdir(os.path.join(root, kind))) - {".lock", ".networks"}
+            names = set(os.listdir(os.path.join(root, kind))) - {".lock", ".networks", ".rollouts"}
             found += [f"{kind}/{name}" for name in names]
     found += [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if root in line]
     return found + sleepers()
