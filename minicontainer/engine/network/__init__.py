@@ -22,9 +22,10 @@ on a socket of our own (:mod:`.wires`), which take two milliseconds.
 On disk::
 
     networks/<name>.json                     a network, in the words of Docker's API (.networks)
-    run/.networks/<name>/ends/<id>.json      the end of a container that runs (.ends)
+    run/.networks/<name>/ends/<id>.json      the end of a container that runs (.end)
     run/.networks/<name>/addresses/<ip>      a symlink to the container that has it
     run/.networks/lock                       held by whoever changes any of it
+    /run/minicontainer/.subnets              held by whoever chooses a subnet, of all engines here (.subnets)
 
 One lock serves all, for what follows from a change is written whole from what is on disk: the table of nftables,
 and the /etc/hosts of every container that sees a name come or go. Whoever comes last has seen all that was before.

@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.network import Network
     from minicontainer.engine.network.networks import Networks
     from minicontainer.kernel.netlink import Message

@@ -15,7 +15,7 @@ from minicontainer.kernel import netlink, rtnetlink
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.engine.engine import Engine
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.network import Network
 
 _FORMATS = ("svg", "png", "pdf")

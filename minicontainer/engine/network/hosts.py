@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.network import Network
     from minicontainer.engine.network.networks import Networks
     from minicontainer.engine.record import Record

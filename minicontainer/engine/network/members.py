@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from minicontainer.engine.container import Container
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.network import Network
     from minicontainer.engine.network.networks import Networks
 
@@ -116,7 +117,7 @@ def _unplug(networks: Networks, network: Network, container: Container) -> None:
                 _make_way_out(networks, rest[0], container)
 
 
-def _make_way_out(networks: Networks, end: ends.End, container: Container) -> None:
+def _make_way_out(networks: Networks, end: End, container: Container) -> None:
     """Have another network be the way out, and the way in to the published ports."""
     end.is_way_out = end.document["WayOut"] = True
     end.write()

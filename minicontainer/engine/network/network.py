@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minicontainer.engine.directories import Directories
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
 
 DEFAULT = "bridge"  #: the network of a container that asks for none; its containers have no names on it
 PREDEFINED = (DEFAULT, "host", "none")
@@ -69,7 +69,7 @@ class Network:
 
     def ends(self) -> list[End]:
         """The ends of the containers that are on it, by their ids."""
-        from minicontainer.engine.network.ends import End
+        from minicontainer.engine.network.end import End
 
         found = []
         for name in sorted(listdir(self.ends_path)):
@@ -77,7 +77,7 @@ class Network:
                 try:
                     found.append(End(self, read_json(os.path.join(self.ends_path, name))))
                 except (FileNotFoundError, Error):
-                    continue  # it has left while we look, or is of before a power failure (.ends)
+                    continue  # it has left while we look, or is of before a power failure (.end)
         return found
 
     def inspect(self) -> dict[str, Any]:

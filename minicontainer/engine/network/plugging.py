@@ -9,7 +9,7 @@ from minicontainer.engine.network import ends, wires
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.ports import Held
     from minicontainer.engine.record import Record
 

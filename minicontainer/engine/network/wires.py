@@ -20,7 +20,7 @@ from minicontainer.kernel import namespaces, netlink, nftables, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minicontainer.engine.network.ends import End
+    from minicontainer.engine.network.end import End
     from minicontainer.engine.network.network import Network
     from minicontainer.kernel.netlink import Socket
 
