@@ -294,7 +294,8 @@ def test_where_overlay_cannot_write(cli: Cli, rootfs_archive: str, tmp_path: pat
     where = str(tmp_path / "merged")
     nested = in_a_mount_namespace(cli, f"mount -t overlay -o {options} overlay {where}", where)
     nested("import", rootfs_archive, "alpine")
-    failed = nested("run", "--rm", "--cgroup-parent", PARENT, "alpine", "true", code=125)
+    words = ("--rm", "--network", "none", "--cgroup-parent", PARENT)  # a bridge would stay on the host
+    failed = nested("run", *words, "alpine", "true", code=125)
     assert "overlay" in failed.stderr
     assert where in failed.stderr
     assert cgroups() == []
