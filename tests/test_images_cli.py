@@ -101,7 +101,7 @@ def test_tag(state: Cli) -> None:
 def history_of(run, *words: str) -> str:
     """What history prints, without how long ago things were, and so without the width of columns."""
     shown = run("history", *words).stdout
-    shown = re.sub(r"(About an? |Less than a )?\w+ (second|minute|hour)s? ago", "ago", shown)
+    shown = re.sub(r"(About |Less than )?\w+ (second|minute|hour)s? ago", "ago", shown)
     return re.sub(" {2,}", "  ", shown)
 
 
