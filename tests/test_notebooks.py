@@ -251,6 +251,7 @@ def test_exercises_are_complete(chapter: pathlib.Path, notebook: nbformat.Notebo
         assert folds.count("```python") == 1
 
 
+@pytest.mark.slow
 def test_a_solved_copy_passes_whole(
     environment: dict[str, str], tmp_path: pathlib.Path, runnable: pathlib.Path
 ) -> None:
