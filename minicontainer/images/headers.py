@@ -11,6 +11,7 @@ Nothing in it depends on who writes it, or when: the same file always gives the 
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import struct
@@ -31,6 +32,8 @@ _USTAR = struct.Struct("100s 48s 8s 1s 100s 8s 64x 16s 167x")
 _MOST_NAME = 100
 _MOST_ID = 0o7777777
 _MOST_SIZE = 0o77777777777
+
+_NO_DEVICE = b"%07o\0%07o\0" % (0, 0)
 
 _KINDS = {
     stat.S_IFREG: REGULAR,
@@ -119,7 +122,7 @@ def _block(
     """One block; its checksum is the sum of its bytes, those of the checksum itself counted as spaces."""
     before = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
     after = b"ustar\x0000"
-    devices = b"%07o\0%07o\0" % (os.major(device), os.minor(device))
+    devices = b"%07o\0%07o\0" % (os.major(device), os.minor(device)) if device else _NO_DEVICE
     name, target = name[:_MOST_NAME], target[:_MOST_NAME]
     checksum = b"%06o\0 " % sum(b"".join((name, before, b" " * 8, kind, target, after, devices)))
     return _USTAR.pack(name, before, checksum, kind, target, after, devices)
@@ -129,9 +132,13 @@ def _pax(records: Mapping[bytes, bytes]) -> bytes:
     """An entry that is about the next one; nothing when there is nothing to say."""
     if not records:
         return b""
-    content = b"".join(_record(key, records[key]) for key in sorted(records))
-    block = _block(b"PaxHeaders.0", _PAX, 0o644, size=len(content))
-    return block + content + padding(len(content))
+    content = b"".join([_record(key, records[key]) for key in sorted(records)])
+    return _pax_block(len(content)) + content + padding(len(content))
+
+
+@functools.lru_cache(64)  # most files have the same one, about the nanoseconds of a time
+def _pax_block(size: int) -> bytes:
+    return _block(b"PaxHeaders.0", _PAX, 0o644, size=size)
 
 
 def _record(key: bytes, value: bytes) -> bytes:

@@ -203,6 +203,8 @@ class _Packer:
             raise InvalidArgument(
                 f"/{directory}{name}: in a layer, a name that begins with .wh. means a removal; rename the file"
             )
+        if stat.S_ISREG(status.st_mode) and status.st_size:  # as most are; it is no use to look closer
+            return False
         return whiteouts.is_whiteout(status, self._way(name))
 
     def _special(self, path: str, name: str, status: os.stat_result) -> None:
