@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 20  # bytes of a file that may be a list or a configuration
 _MOST_SMALL = 32 << 20  # of all of them
+_LOOKED_UP = 32 << 20  # bytes of a layer that is read whole, to see whether it is here
 _MOST_FILES = 100_000
 _MOST_LINKS = 8  # that lead to one another
 
@@ -104,6 +105,8 @@ class Parts:
         promised = _promised(name)
         if entry.size > _SMALL or self.held + entry.size > _MOST_SMALL:
             content: IO[bytes] = _Content(entry)  # type: ignore[assignment]
+            if not promised and entry.size <= _LOOKED_UP:
+                content, promised = _named(content)
             if promised and self.store.hold(promised):
                 self.blobs[name] = {"digest": promised, "size": entry.size}
             else:
@@ -159,6 +162,15 @@ def _promised(name: str) -> str:
     directory, last = posixpath.split(name)
     digits = last.removesuffix(".json") if not directory else last if directory == "blobs/sha256" else ""
     return f"sha256:{digits}" if is_digest(f"sha256:{digits}") else ""
+
+
+def _named(content: IO[bytes]) -> tuple[IO[bytes], str]:
+    """A layer, and the digest that its name in the archive does not tell: most images share one with others."""
+    import hashlib
+    import io
+
+    data = b"".join(iter(content.read, b""))
+    return io.BytesIO(data), "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _verify(name: str, data: bytes, digest: str) -> None:
