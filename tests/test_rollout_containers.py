@@ -37,6 +37,7 @@ COMMANDS = {
     "idle": "echo warming up; sleep 1000",
 }
 STOPS = ("--stop-signal", "KILL")  # the shell that is their process 1 takes no notice of TERM
+HALF = ("--strategy", "canary", "--weights", "50", "--step-time", "0s")  # of the requests, and then wait
 
 
 @pytest.fixture(scope="module")
@@ -182,19 +183,7 @@ def test_the_address_of_a_replica_that_was_killed_brings_its_next_owner_no_traff
     ("finish", "stays", "version"), [("promote", "green", "v2"), ("abort", "blue", "v1")]
 )
 def test_replicas_that_come_back_elsewhere_get_the_traffic(cli, web, finish, stays, version):
-    cli(
-        "rollout",
-        "deploy",
-        "web",
-        "--image",
-        "v2",
-        "--strategy",
-        "canary",
-        "--weights",
-        "50",
-        "--step-time",
-        "0s",
-    )
+    cli("rollout", "deploy", "web", "--image", "v2", *HALF)
     names = [f"web-{stays}-1", f"web-{stays}-2"]
     cli("stop", *names)
     for number in (1, 2):  # which take their addresses
@@ -269,19 +258,7 @@ def test_commands_killed_at_any_moment_lose_nothing_and_leave_nothing(cli, web):
 
 @needs_haproxy
 def test_when_all_was_killed_start_brings_it_back(cli, web):
-    cli(
-        "rollout",
-        "deploy",
-        "web",
-        "--image",
-        "v2",
-        "--strategy",
-        "canary",
-        "--weights",
-        "50",
-        "--step-time",
-        "0s",
-    )
+    cli("rollout", "deploy", "web", "--image", "v2", *HALF)
     known = status(cli)
     os.kill(known["LoadBalancer"], signal.SIGKILL)
     cli("rm", "-f", "web-blue-1")
