@@ -422,13 +422,8 @@ def test_archive_is_the_one_that_docker_writes(cli, docker, changed):
     for archive in (expected, found):
         for name in ("etc/hosts", "etc/hostname", "etc/resolv.conf"):  # mounted on; the image's, or empty
             archive.pop(name)
-        for name in (
-            ".dockerenv",
-            "dev/console",
-            "dev/pts",
-            "dev/shm",
-            "etc/mtab",
-        ):  # Docker's in every container
+        # Docker's in every container.
+        for name in (".dockerenv", "dev/console", "dev/pts", "dev/shm", "etc/mtab"):
             archive.pop(name, None)
     assert found == expected
     assert not [name for name in found if ".wh." in name]

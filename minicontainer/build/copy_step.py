@@ -31,13 +31,9 @@ def copy(stage: StageBuild, instruction: Instruction) -> None:
     ) as asked:
         chown = f"--chown={asked.chown} " if asked.chown else ""
         text = f"{instruction.name} {chown}{copying.digest(asked)} in {asked.destination} "
-        more = "\n".join(
-            f"--{name}={value}"
-            for name, values in sorted(instruction.flags.items())
-            for value in values
-            if name
-            not in ("chown", "from")  # the history has the one, and the digest what the other leads to
-        )
+        # The history has --chown already, and the digest what --from leads to.
+        flags = sorted(item for item in instruction.flags.items() if item[0] not in ("chown", "from"))
+        more = "\n".join(f"--{name}={value}" for name, values in flags for value in values)
 
         def make() -> Layer:
             return stage.write(lambda root: copying.run(asked, root))

@@ -259,9 +259,7 @@ class Engine(Directories):
         """The layers of all containers, those that are being made too."""
         found: set[str] = set()
         for name in listdir(self.containers_path):
-            with contextlib.suppress(
-                Error
-            ):  # without a document, or with one that cannot be read: it cannot start
+            with contextlib.suppress(Error):  # without a document that can be read it cannot start
                 found.update(Container(self, name).document["Layers"])
         return found
 

@@ -159,9 +159,8 @@ class Volumes:
         if os.path.exists(path):
             return
         temporary = os.path.join(self.path, f".{os.urandom(8).hex()}")
-        os.mkdir(
-            temporary, 0o700
-        )  # or the host's users could run a set-user-ID program that a container left
+        # 0700, or the host's users could run a set-user-ID program that a container left.
+        os.mkdir(temporary, 0o700)
         os.mkdir(os.path.join(temporary, "_data"))
         os.chmod(os.path.join(temporary, "_data"), 0o755)  # whatever the caller's umask is
         document = {

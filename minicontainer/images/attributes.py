@@ -29,9 +29,8 @@ def set_at(parent: int, name: str, entry: Entry) -> None:
     try:
         if stat.S_ISLNK(os.fstat(fd).st_mode) != (entry.kind == SYMLINK):
             raise InvalidArgument(f"entry {entry.name!r} was replaced while it was made; refused")
-        set_on(
-            f"/proc/self/fd/{fd}", entry
-        )  # leads to the very file, even to a symlink itself (proc_pid_fd(5))
+        # This leads to the very file, even to a symlink itself (proc_pid_fd(5)).
+        set_on(f"/proc/self/fd/{fd}", entry)
     finally:
         os.close(fd)
 

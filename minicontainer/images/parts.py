@@ -58,9 +58,7 @@ class _Content:
     def read(self, _size: int = -1) -> bytes:
         """The next piece, however large; b"" at the end."""
         _, piece = next(self.pieces, (0, b""))
-        if (
-            not piece and self.left
-        ):  # it was said before, and whoever was told may have thought it his own fault
+        if not piece and self.left:  # whoever was told before may have thought it his own fault
             raise InvalidArgument("the archive is damaged: it ends within a file")
         self.left -= len(piece)
         return piece

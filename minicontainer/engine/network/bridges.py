@@ -100,9 +100,8 @@ def _make_device(network: Network, mtu: int) -> None:
         with IPRoute() as ip:
             ip.link("add", ifname=name, kind="bridge", address=network.bridge_mac, mtu=mtu)
             (index,) = ip.link_lookup(ifname=name)
-            ip.link(
-                "set", index=index, ifalias=_alias(network), mtu=mtu
-            )  # set again, or it follows the ports'
+            # The MTU is set again, or it follows the ports'.
+            ip.link("set", index=index, ifalias=_alias(network), mtu=mtu)
             _set_up_protocols(network)
             for pool in network.pools:
                 flags = {"flags": rtnetlink.IFA_F_NODAD} if pool.is_v6 else {}

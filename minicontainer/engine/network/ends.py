@@ -40,9 +40,8 @@ def of(record: Record) -> list[End]:
     for name in listdir(record.directories.networks_run_path):
         path = os.path.join(record.directories.networks_run_path, name, "ends", f"{record.id}.json")
         if os.path.exists(path):
-            with contextlib.suppress(
-                FileNotFoundError, Error
-            ):  # it leaves while we look, or is damaged (.end)
+            # It may leave while we look, or be damaged (.end).
+            with contextlib.suppress(FileNotFoundError, Error):
                 found.append(End(networks.written(name), read_json(path)))
     return sorted(found, key=lambda end: end.number)
 

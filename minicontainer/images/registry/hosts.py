@@ -86,9 +86,7 @@ def tls(host: str) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     authorities, identities = certificates(host)
-    if (
-        authorities
-    ):  # people make these by hand, and since 3.13 Python is stricter about their form than others
+    if authorities:  # made by hand, perhaps, and since 3.13 Python is stricter about their form than others
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
         for path in authorities:
