@@ -7,11 +7,9 @@ failed, or whose images were built again since. Layers that images have are coun
 from __future__ import annotations
 
 import os
-import time
 
-from minicontainer import units
 from minicontainer.engine import disk
-from minicontainer.errors import InvalidArgument
+from minicontainer.engine.filters import prune_test
 from minicontainer.files import remove_tree
 from minicontainer.images import index
 
@@ -75,8 +73,10 @@ def prune(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> tup
     ``filters`` may be ``until=TIME``: only what was not used since. Returns the keys of the steps, and the bytes
     that are free again. Raises InvalidArgument for other filters.
     """
-    before = _until(filters)
-    going = [entry for entry in entries(engine) if (all or not entry.active) and entry.record.used < before]
+    passes = prune_test([text.replace("unused-for=", "until=", 1) for text in filters], ("until",))
+    going = [
+        entry for entry in entries(engine) if (all or not entry.active) and passes(entry.record.used, {})
+    ]
     freed = forget(engine, [entry.record for entry in going])
     if all and not filters:
         freed += disk.tree_size(_mounts(engine))
@@ -92,16 +92,6 @@ def forget(engine: Engine, records: Sequence[Record]) -> int:
         for record in records:
             store.builds.remove(record)
         return sum(store.sweep_locked().values())
-
-
-def _until(filters: Sequence[str]) -> int:
-    moment = time.time_ns() + units.SECOND
-    for text in filters:
-        name, _, value = text.partition("=")
-        if name not in ("until", "unused-for"):
-            raise InvalidArgument(f"invalid filter '{name}'; there is until")
-        moment = min(moment, units.parse_time(value, time.time_ns()))
-    return moment
 
 
 def _mounts(engine: Engine) -> str:

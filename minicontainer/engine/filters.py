@@ -7,6 +7,9 @@ network ls, docker events: "Filtering"), and each kind says which names it knows
 
 from __future__ import annotations
 
+import time
+
+from minicontainer import units
 from minicontainer.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Test = Callable[..., bool]
+    # of when something was made, in nanoseconds since 1970, and its labels
+    PruneTest = Callable[[int, dict[str, str]], bool]
 
 
 def split(text: str) -> tuple[str, str]:
@@ -31,6 +36,29 @@ def combined(filters: Sequence[str], test_of: Callable[[str, str], Test]) -> Tes
         name, value = split(text)
         groups.setdefault(text if name == "label" else name, []).append(test_of(name, value))
     return lambda *what: all(any(test(*what) for test in group) for group in groups.values())
+
+
+def prune_test(filters: Sequence[str], known: Sequence[str] = ("until", "label", "label!")) -> PruneTest:
+    """One test of what is to be removed: it passes all filters, ``until=TIME``, ``label=…`` and ``label!=…``.
+
+    Raises InvalidArgument for a filter that is not ``known``.
+    """
+    tests: list[PruneTest] = []
+    for text in filters:
+        name, value = split(text)
+        if name not in known:
+            raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(known)}")
+        tests.append(_older(value) if name == "until" else _labelled(value, name == "label"))
+    return lambda moment, labels: all(test(moment, labels) for test in tests)
+
+
+def _older(text: str) -> PruneTest:
+    limit = units.parse_time(text, time.time_ns())
+    return lambda moment, _: moment < limit
+
+
+def _labelled(wanted: str, has: bool) -> PruneTest:
+    return lambda _, labels: has_label(labels, wanted) == has
 
 
 def boolean(name: str, value: str) -> bool:

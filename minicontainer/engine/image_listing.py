@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from minicontainer import units
 from minicontainer.engine.filters import boolean, has_label, split
 from minicontainer.engine.listing import ago, local
@@ -126,31 +124,6 @@ def _test(engine: Engine, key: str, value: str) -> Test:
             return lambda image: (image.moment() or 0) < other
         return lambda image: (image.moment() or 0) > other
     raise InvalidArgument(f"invalid filter '{key}'")
-
-
-def prune_test(filters: Sequence[str]) -> tuple[Test, bool | None]:
-    """One test of the filters of ``image prune``, until, label and label!; and what ``dangling`` says, if given."""
-    tests: list[Test] = []
-    dangling = None
-    for text in filters:
-        key, value = split(text)
-        if key == "dangling":
-            dangling = boolean(key, value)
-        elif key == "until":
-            tests.append(_older(units.parse_time(value, time.time_ns())))
-        elif key in ("label", "label!"):
-            tests.append(_labelled(value, key == "label"))
-        else:
-            raise InvalidArgument(f"invalid filter '{key}'")
-    return (lambda image: all(test(image) for test in tests)), dangling
-
-
-def _older(moment: int) -> Test:
-    return lambda image: (image.moment() or 0) < moment
-
-
-def _labelled(wanted: str, has: bool) -> Test:
-    return lambda image: has_label(image.labels, wanted) == has
 
 
 def _fits(wanted: str, repository: str, tag: str) -> bool:

@@ -109,13 +109,14 @@ def prune(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> Rem
     ``filters`` are ``until=TIME``, ``label=…``, ``label!=…`` and ``dangling=BOOL``. What a container has, running
     or stopped, stays; so does what other tools have brought within the last hour and not named yet.
     """
-    from minicontainer.engine.image_listing import prune_test
+    from minicontainer.engine.filters import boolean, prune_test, split
 
-    passes, dangling = prune_test(filters)
-    all = all or dangling is False
+    dangling = [text for text in filters if text.startswith("dangling=")]
+    passes = prune_test([text for text in filters if text not in dangling])
+    all = all or (bool(dangling) and not boolean(*split(dangling[-1])))
     total = Removed([])
     for image in engine.images.images():
-        if passes(image) and (all or not image.names):
+        if passes(image.moment() or 0, image.labels) and (all or not image.names):
             with contextlib.suppress(Conflict, NotFound):  # it is in use; somebody was faster
                 removed = engine.images.remove(image, None, lambda: _unused(engine, image))  # noqa: B023
                 total.lines += removed.lines

@@ -7,24 +7,17 @@ bytes that are said to be free again were counted in what is really gone.
 
 from __future__ import annotations
 
-import time
-
 from minicontainer import units
 from minicontainer.engine import build_cache, disk, events
 from minicontainer.engine.container import PAUSED, RUNNING
-from minicontainer.engine.filters import has_label, split
+from minicontainer.engine.filters import prune_test
 from minicontainer.errors import Conflict, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from minicontainer.engine.engine import Engine
-
-    Test = Callable[[str, dict[str, str]], bool]  # (when it was made, its labels) -> whether it is to go
-
-_OF_VOLUMES = ("label", "label!")
-_OF_CONTAINERS = ("until", *_OF_VOLUMES)
 
 
 class Pruned:
@@ -44,13 +37,13 @@ def containers(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
 
     ``filters`` are ``until=TIME``, ``label=…`` and ``label!=…``. Raises InvalidArgument for others.
     """
-    passes = _test(filters, _OF_CONTAINERS)
+    passes = prune_test(filters)
     pruned = Pruned("Deleted Containers:")
     for container in engine.containers(all=True):
         try:
             document = container.document
             wanted = container.status not in (RUNNING, PAUSED)
-            if wanted and passes(document["Created"], document["Config"]["Labels"]):
+            if wanted and passes(units.parse_rfc3339(document["Created"]), document["Config"]["Labels"]):
                 size = disk.own_size(container)
                 container.remove()
                 pruned.lines.append(container.id)
@@ -67,11 +60,11 @@ def volumes(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
     ``filters`` are ``label=…`` and ``label!=…``. Raises InvalidArgument for others, Error when the document of a
     container is damaged, so that nobody knows what it needs.
     """
-    passes = _test(filters, _OF_VOLUMES)
+    passes = prune_test(filters, ("label", "label!"))
     pruned = Pruned("Deleted Volumes:")
     used = engine.volumes.users()
     for volume in engine.volumes.all():
-        if volume.name not in used and passes("", volume.labels):
+        if volume.name not in used and passes(0, volume.labels):
             size = disk.tree_size(volume.data_path)
             try:
                 engine.volumes.remove(volume.name)
@@ -88,7 +81,7 @@ def networks(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
 
     ``filters`` are ``until=TIME``, ``label=…`` and ``label!=…``. Raises InvalidArgument for others.
     """
-    passes = _test(filters, _OF_CONTAINERS)
+    passes = prune_test(filters)
     from minicontainer.engine.network import members  # most that prune have no networks
 
     pruned = Pruned("Deleted Networks:")
@@ -132,28 +125,10 @@ def builds(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> Pr
 
 def check(filters: Sequence[str], with_volumes: bool) -> None:
     """Raise InvalidArgument when these cannot be the filters of :func:`system`, or of either kind alone."""
-    _test(filters, _OF_CONTAINERS)
+    prune_test(filters)
     if with_volumes and any(text.startswith("until=") for text in filters):
         raise InvalidArgument('the "until" filter is not supported with "--volumes"')
 
 
 def _say(engine: Engine, kind: str, pruned: Pruned) -> None:
     events.emit(engine.root, kind, "prune", "", {"reclaimed": pruned.size})
-
-
-def _test(filters: Sequence[str], known: Sequence[str]) -> Test:
-    """One test of all filters, every one of which has to be passed."""
-    tests: list[Test] = []
-    for text in filters:
-        name, value = split(text)
-        if name not in known:
-            raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(known)}")
-        tests.append(_one_test(name, value))
-    return lambda created, labels: all(test(created, labels) for test in tests)
-
-
-def _one_test(name: str, value: str) -> Test:
-    if name == "until":
-        moment = units.parse_time(value, time.time_ns())
-        return lambda created, labels: units.parse_rfc3339(created) < moment
-    return lambda created, labels: has_label(labels, value) == (name == "label")
