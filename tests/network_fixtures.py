@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -102,7 +103,12 @@ def places() -> Iterator[Callable[..., Place]]:
 
 @pytest.fixture
 def outside() -> Iterator[Place]:
-    """A namespace that stands for another machine: it reaches the host at 198.51.100.1, as on a wire."""
+    """A namespace that stands for another machine: it reaches the host at 198.51.100.1, as on a wire.
+
+    The host has one such address, so whoever else runs these tests waits.
+    """
+    turn = os.open("/run", os.O_RDONLY)
+    fcntl.flock(turn, fcntl.LOCK_EX)
     name, near = f"mct{os.getpid()}", f"mcto{os.getpid()}"[:15]
     ip("netns", "add", name)
     try:
@@ -121,6 +127,7 @@ def outside() -> Iterator[Place]:
         ip("netns", "delete", name)
         with contextlib.suppress(subprocess.CalledProcessError):
             ip("link", "delete", near)
+        os.close(turn)
 
 
 @pytest.fixture

@@ -505,9 +505,12 @@ def test_network_none_has_loopback_alone_and_host_has_the_host_s(cli: Cli) -> No
     assert sh(
         cli, "--network", "none", script="ls /sys/class/net; ping -c 1 -W 2 127.0.0.1 >/dev/null && echo up"
     ) == ("lo\nup")
-    script = "cut -d: -f1 /proc/net/dev | tail -n +3"
-    ours = [line.split(":")[0].strip() for line in pathlib.Path("/proc/net/dev").read_text().splitlines()[2:]]
-    assert sh(cli, "--network", "host", script=script).split() == ours
+    ours = os.readlink("/proc/self/ns/net")
+    assert sh(cli, "--network", "host", script="readlink /proc/self/ns/net") == ours
+    staying = {
+        path.parent.name for path in pathlib.Path("/sys/class/net").glob("*/device")
+    }  # no veth is among them
+    assert {"lo", *staying} <= set(sh(cli, "--network", "host", script="ls /sys/class/net").split())
 
 
 def test_namespaces_of_another_container(cli: Cli) -> None:
