@@ -34,6 +34,14 @@ def monitor_of(container) -> int:
     raise AssertionError(f"{container} has no monitor")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that its parent has not reaped."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def until(condition, seconds: float = 10) -> None:
     """Wait for something to become true."""
     end = time.monotonic() + seconds
@@ -141,6 +149,39 @@ def test_output_for_a_reader_that_comes_late_is_not_lost_at_the_end(cli) -> None
     time.sleep(1.5)
     assert process.stdout.read().split()[-1] == b"200000"
     assert process.wait() == 0
+
+
+def test_last_words_are_heard_when_input_was_not(engine, cli) -> None:
+    """The kernel tells the client that input of its was not read ahead of what was sent to it."""
+    words = (
+        "run",
+        "-i",
+        "--name",
+        "deaf",
+        "alpine",
+        "sh",
+        "-c",
+        "echo ready; sleep 1; echo last words; exit 9",
+    )
+    with subprocess.Popen(
+        [*cli.argv, *words], env=cli.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdin and client.stdout and client.stdout.readline() == b"ready\n"
+        monitor = monitor_of(engine.find("deaf"))
+        os.kill(monitor, signal.SIGSTOP)
+        client.stdin.write(bytes(5 * stream.CHUNK))  # fits into the socket, as five messages
+        client.stdin.close()
+        time.sleep(1.5)  # until all of it is there, and the container has ended
+        client.send_signal(signal.SIGSTOP)
+        os.kill(monitor, signal.SIGCONT)
+        try:
+            until(
+                lambda: pathlib.Path(f"/proc/{monitor}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            )
+            client.send_signal(signal.SIGCONT)
+            assert (client.wait(20), client.stdout.read()) == (9, b"last words\n")
+        finally:
+            client.kill()
 
 
 def test_several_may_be_attached_at_once(engine) -> None:

@@ -116,7 +116,7 @@ class Container(Record):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not select.select([client], [], [], left)[0]:
                 return None
-            data = client.recv(stream.CHUNK)
+            data, _ = stream.receive(client)
             if not data:
                 raise Conflict("the monitor is gone")
             if data[0] == stream.EXIT:

@@ -23,6 +23,7 @@ import sys
 
 from minicontainer.errors import Error
 from minicontainer.files import Lock
+from minicontainer.kernel import packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,15 +61,6 @@ class Handover:
 
 def _request(container: Record) -> bytes:
     return json.dumps({"root": container.directories.root, "id": container.id}).encode()
-
-
-def _receive(requests: socket.socket) -> tuple[bytes, list[int]]:
-    """The next request and its descriptors; nothing at all when whoever asked is gone."""
-    try:
-        data, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 4)
-    except ConnectionResetError:  # gone, and had not read the last answer
-        return b"", []
-    return data, list(descriptors)
 
 
 # ------------------------------------------------------------------ for one thread
@@ -113,7 +105,7 @@ def _wait_for_work(requests: socket.socket) -> NoReturn:
             monitor.prepare([requests.fileno()])
         except OSError as error:
             failed = error  # whoever asks will hear of it
-        data, descriptors = _receive(requests)
+        data, descriptors = packets.receive(requests, 1 << 16, 4)
         if data:
             requests.close()
             lock, rootfs, report, *client = descriptors
@@ -196,7 +188,7 @@ def serve() -> None:
     forker = Forker()
     while True:
         forker.fork_ahead()
-        data, descriptors = _receive(requests)
+        data, descriptors = packets.receive(requests, 1 << 16, 4)
         if not data:
             return
         forker.send(data, descriptors)

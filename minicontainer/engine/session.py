@@ -275,10 +275,7 @@ class Session:
         return dict(poll.poll())
 
     def _receive(self) -> int | None:
-        try:
-            data = self.client.recv(1 << 16)
-        except ConnectionResetError:
-            data = b""
+        data, _ = stream.receive(self.client)
         if not data:
             raise Error("the container's monitor is gone")
         if data[0] == stream.EXIT:

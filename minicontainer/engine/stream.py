@@ -11,6 +11,7 @@ import os
 import socket
 
 from minicontainer.errors import Conflict
+from minicontainer.kernel import packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def request(client: socket.socket, descriptors: Sequence[int] = (), **content: o
 
 def receive(client: socket.socket) -> tuple[bytes, list[int]]:
     """One message, b"" when the other side is gone, and the descriptors that came with it."""
-    data, descriptors, _, _ = socket.recv_fds(client, 1 << 16, 5)
+    data, descriptors = packets.receive(client, 1 << 16, 5)
     if data[:1] == message(LONG_REQUEST):
         with open(descriptors.pop(0), "rb") as file:
             file.seek(0)
@@ -111,10 +112,7 @@ def reply(client: socket.socket) -> tuple[Any, list[int]]:
     """
     from minicontainer.runtime.channel import revive
 
-    try:
-        data, descriptors = receive(client)
-    except ConnectionResetError:
-        data, descriptors = b"", []
+    data, descriptors = receive(client)
     if not data:
         raise Gone("the container has stopped")
     content = parse(data)

@@ -12,6 +12,7 @@ import os
 import socket
 
 from minicontainer import errors
+from minicontainer.kernel import packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ class Channel:
         Raises what the other side failed with: one of minicontainer.errors, or RuntimeError with the
         traceback of a bug.
         """
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, _MOST_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:  # it ended with a message of ours unread
-            return {}, []
+        data, descriptors = packets.receive(self._socket, _MOST_BYTES, 4)
         message: Message = json.loads(data) if data else {}
         if "error" in message:
             raise revive(message)
