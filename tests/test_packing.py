@@ -378,6 +378,37 @@ def test_directory_that_is_swapped_for_a_symlink_leads_nowhere(tmp_path):
         meddler.join()
 
 
+@pytest.mark.parametrize("kind", ["regular", "symlink", "socket", "fifo", "directory", "none"])
+@pytest.mark.parametrize("was", ["regular", "symlink"])
+def test_file_that_is_replaced_once_it_was_looked_at_is_left_out(tmp_path, monkeypatch, was, kind):
+    """Whatever comes in its place: a layer holds what somebody saw, whole, or nothing by that name."""
+    top = tmp_path / "top"
+    top.mkdir()
+    path = top / "swapped"
+    make = {
+        "regular": lambda: path.write_bytes(b"new"),
+        "symlink": lambda: path.symlink_to("new"),
+        "socket": lambda: make_socket_at(os.fsencode(path)),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "none": lambda: None,
+    }
+    look = os.stat
+
+    def look_and_swap(name, **how):
+        status = look(name, **how)
+        if name == "swapped":
+            path.unlink()
+            make[kind]()
+        return status
+
+    make[was]()
+    (top / "zz").write_bytes(b"another")
+    monkeypatch.setattr(packing.os, "stat", look_and_swap)
+    kept = ["swapped"] if was == kind else []
+    assert names(packed(top)) == [*kept, "zz"]
+
+
 def test_nothing_stays_open(tree, tmp_path):
     (tmp_path / ".wh.x").touch()
     before = sorted(os.listdir("/proc/self/fd"))

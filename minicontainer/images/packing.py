@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 EMPTY = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # removed, or replaced by something else, just now
+# removed just now, or replaced: by no directory, by a symlink, by a socket
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class Packed:
@@ -209,11 +210,20 @@ class _Packer:
 
     def _special(self, path: str, name: str, status: os.stat_result) -> None:
         """Whatever has no content in the archive: a directory, a symlink, a fifo, a device."""
-        target = os.fsencode(os.readlink(name, dir_fd=self.here)) if stat.S_ISLNK(status.st_mode) else b""
+        target = self._target(name) if stat.S_ISLNK(status.st_mode) else b""
         xattrs = self._xattrs(path, self._way(name))
         self._entry(headers.header(os.fsencode(path), status, target, xattrs))
         self.packed.size += len(target)
         self._remember(path, status)
+
+    def _target(self, name: str) -> bytes:
+        """What a symlink holds; FileNotFoundError when it is no symlink any more."""
+        try:
+            return os.fsencode(os.readlink(name, dir_fd=self.here))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise FileNotFoundError(errno.ENOENT, "no symlink any more", name) from None
+            raise
 
     def _regular(self, path: str, name: str) -> None:
         """A regular file, as it is once it is open: until then it may be replaced."""
