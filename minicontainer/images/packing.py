@@ -21,6 +21,7 @@ import stat
 from minicontainer.errors import Conflict, InvalidArgument
 from minicontainer.images import headers, whiteouts
 from minicontainer.images.index import LAYER, LAYER_SIZE
+from minicontainer.images.write_behind import WriteBehind
 from minicontainer.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
@@ -76,12 +77,13 @@ def add_layer(store: Blobs, directory: str | int, packing: str = "") -> tuple[De
         if packing:
             from minicontainer.images import compression
 
-            with compression.Writer(blob, packing) as tar:
-                packed = pack(directory, tar)
+            with compression.Writer(blob, packing) as packer:
+                packed = pack(directory, packer)
             descriptor = {"mediaType": f"{LAYER}+{packing}", **blob.keep()}
-            diff_id = tar.diff_id
+            diff_id = packer.diff_id
         else:
-            packed = pack(directory, blob)
+            with WriteBehind(blob) as tar:
+                packed = pack(directory, tar)
             descriptor = {"mediaType": LAYER, **blob.keep()}
             diff_id = descriptor["digest"]
     return {**descriptor, "annotations": {LAYER_SIZE: str(packed.size)}}, diff_id
@@ -94,7 +96,8 @@ def move_layer(store: Layers, directory: str) -> tuple[Descriptor, str]:
     waits for the disk: a build can make them again. Returns and raises what :func:`add_layer` does.
     """
     with store.incoming() as blob:
-        packed = pack(directory, blob)
+        with WriteBehind(blob) as tar:
+            packed = pack(directory, tar)
         descriptor = {"mediaType": LAYER, **blob.keep(durable=False)}
     diff_id = descriptor["digest"]
     if packed.left_out:
