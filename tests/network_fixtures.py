@@ -102,13 +102,17 @@ def places() -> Iterator[Callable[..., Place]]:
 
 
 @pytest.fixture
-def outside() -> Iterator[Place]:
-    """A namespace that stands for another machine: it reaches the host at 198.51.100.1, as on a wire.
+def turn() -> Iterator[None]:
+    """Nobody else who runs these tests on this host has a turn meanwhile."""
+    fd = os.open("/run", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield
+    os.close(fd)
 
-    The host has one such address, so whoever else runs these tests waits.
-    """
-    turn = os.open("/run", os.O_RDONLY)
-    fcntl.flock(turn, fcntl.LOCK_EX)
+
+@pytest.fixture
+def outside(turn) -> Iterator[Place]:
+    """A namespace that stands for another machine: it reaches the host at 198.51.100.1, its only such address."""
     name, near = f"mct{os.getpid()}", f"mcto{os.getpid()}"[:15]
     ip("netns", "add", name)
     try:
@@ -127,7 +131,6 @@ def outside() -> Iterator[Place]:
         ip("netns", "delete", name)
         with contextlib.suppress(subprocess.CalledProcessError):
             ip("link", "delete", near)
-        os.close(turn)
 
 
 @pytest.fixture

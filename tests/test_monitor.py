@@ -153,19 +153,9 @@ def test_output_for_a_reader_that_comes_late_is_not_lost_at_the_end(cli) -> None
 
 def test_last_words_are_heard_when_input_was_not(engine, cli) -> None:
     """The kernel tells the client that input of its was not read ahead of what was sent to it."""
-    words = (
-        "run",
-        "-i",
-        "--name",
-        "deaf",
-        "alpine",
-        "sh",
-        "-c",
-        "echo ready; sleep 1; echo last words; exit 9",
-    )
-    with subprocess.Popen(
-        [*cli.argv, *words], env=cli.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as client:
+    script = "echo ready; sleep 1; echo last words; exit 9"
+    argv = [*cli.argv, "run", "-i", "--name", "deaf", "alpine", "sh", "-c", script]
+    with subprocess.Popen(argv, env=cli.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdin and client.stdout and client.stdout.readline() == b"ready\n"
         monitor = monitor_of(engine.find("deaf"))
         os.kill(monitor, signal.SIGSTOP)
@@ -175,9 +165,7 @@ def test_last_words_are_heard_when_input_was_not(engine, cli) -> None:
         client.send_signal(signal.SIGSTOP)
         os.kill(monitor, signal.SIGCONT)
         try:
-            until(
-                lambda: pathlib.Path(f"/proc/{monitor}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            )
+            until(lambda: has_ended(monitor))
             client.send_signal(signal.SIGCONT)
             assert (client.wait(20), client.stdout.read()) == (9, b"last words\n")
         finally:

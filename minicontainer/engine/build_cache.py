@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from minicontainer import units
 from minicontainer.engine import disk
 from minicontainer.engine.filters import prune_test
 from minicontainer.files import remove_tree
@@ -75,7 +76,9 @@ def prune(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> tup
     """
     passes = prune_test([text.replace("unused-for=", "until=", 1) for text in filters], ("until",))
     going = [
-        entry for entry in entries(engine) if (all or not entry.active) and passes(entry.record.used, {})
+        entry
+        for entry in entries(engine)
+        if (all or not entry.active) and passes(units.format_time(entry.record.used), {})
     ]
     freed = forget(engine, [entry.record for entry in going])
     if all and not filters:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Test = Callable[..., bool]
-    # of when something was made, in nanoseconds since 1970, and its labels
-    PruneTest = Callable[[int, dict[str, str]], bool]
+    # of when something was made, as its document says it (units.format_time), and its labels
+    PruneTest = Callable[[str, dict[str, str]], bool]
 
 
 def split(text: str) -> tuple[str, str]:
@@ -49,12 +49,12 @@ def prune_test(filters: Sequence[str], known: Sequence[str] = ("until", "label",
         if name not in known:
             raise InvalidArgument(f"invalid filter '{name}'; there is {', '.join(known)}")
         tests.append(_older(value) if name == "until" else _labelled(value, name == "label"))
-    return lambda moment, labels: all(test(moment, labels) for test in tests)
+    return lambda created, labels: all(test(created, labels) for test in tests)
 
 
 def _older(text: str) -> PruneTest:
     limit = units.parse_time(text, time.time_ns())
-    return lambda moment, _: moment < limit
+    return lambda created, _: units.parse_rfc3339(created) < limit
 
 
 def _labelled(wanted: str, has: bool) -> PruneTest:

@@ -116,7 +116,7 @@ def prune(engine: Engine, all: bool = False, filters: Sequence[str] = ()) -> Rem
     all = all or (bool(dangling) and not boolean(*split(dangling[-1])))
     total = Removed([])
     for image in engine.images.images():
-        if passes(image.moment() or 0, image.labels) and (all or not image.names):
+        if passes(units.format_time(image.moment() or 0), image.labels) and (all or not image.names):
             with contextlib.suppress(Conflict, NotFound):  # it is in use; somebody was faster
                 removed = engine.images.remove(image, None, lambda: _unused(engine, image))  # noqa: B023
                 total.lines += removed.lines

@@ -7,7 +7,6 @@ bytes that are said to be free again were counted in what is really gone.
 
 from __future__ import annotations
 
-from minicontainer import units
 from minicontainer.engine import build_cache, disk, events
 from minicontainer.engine.container import PAUSED, RUNNING
 from minicontainer.engine.filters import prune_test
@@ -43,7 +42,7 @@ def containers(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
         try:
             document = container.document
             wanted = container.status not in (RUNNING, PAUSED)
-            if wanted and passes(units.parse_rfc3339(document["Created"]), document["Config"]["Labels"]):
+            if wanted and passes(document["Created"], document["Config"]["Labels"]):
                 size = disk.own_size(container)
                 container.remove()
                 pruned.lines.append(container.id)
@@ -64,7 +63,7 @@ def volumes(engine: Engine, filters: Sequence[str] = ()) -> Pruned:
     pruned = Pruned("Deleted Volumes:")
     used = engine.volumes.users()
     for volume in engine.volumes.all():
-        if volume.name not in used and passes(0, volume.labels):
+        if volume.name not in used and passes("", volume.labels):
             size = disk.tree_size(volume.data_path)
             try:
                 engine.volumes.remove(volume.name)

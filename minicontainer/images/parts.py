@@ -164,16 +164,19 @@ def _promised(name: str) -> str:
 
 def _named(content: IO[bytes]) -> tuple[IO[bytes], str]:
     """A layer, and the digest that its name in the archive does not tell: most images share one with others."""
-    import hashlib
     import io
 
     data = b"".join(iter(content.read, b""))
-    return io.BytesIO(data), "sha256:" + hashlib.sha256(data).hexdigest()
+    return io.BytesIO(data), _digest(data)
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _verify(name: str, data: bytes, digest: str) -> None:
-    import hashlib
-
-    got = "sha256:" + hashlib.sha256(data).hexdigest()
+    got = _digest(data)
     if got != digest:
         raise IntegrityError(f"{name} has the digest {got}, and was promised to have {digest}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from minicontainer import units
 from minicontainer.engine.directories import listdir
 from minicontainer.engine.network import asking, ends, hosts, wires
 from minicontainer.engine.network.network import PREDEFINED
@@ -151,7 +150,7 @@ def users(networks: Networks) -> dict[str, list[str]]:
 
 
 def prune(
-    networks: Networks, passes: Callable[[int, dict[str, str]], bool] = lambda created, labels: True
+    networks: Networks, passes: Callable[[str, dict[str, str]], bool] = lambda created, labels: True
 ) -> list[str]:
     """Remove the networks that no container is to be on; returns their names.
 
@@ -164,7 +163,7 @@ def prune(
     for network in networks.made():
         if network.name in used or network.name in PREDEFINED:
             continue
-        if passes(units.parse_rfc3339(network.document["Created"]), network.labels):
+        if passes(network.document["Created"], network.labels):
             try:
                 networks.remove(network.name)
             except Error:
