@@ -11,6 +11,14 @@ not do it, 126 when the command is there and cannot be run, 127 when it is not t
 from __future__ import annotations
 
 
+def explain(error: BaseException) -> str:
+    """The message of an error; of a failed system call, what it was about and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror.lower()
+        return reason if error.filename is None else f"{error.filename}: {reason}"
+    return str(error)
+
+
 class Error(Exception):
     """Something the user can understand and act on. Never a bug of ours: a bug keeps its traceback."""
 

@@ -12,12 +12,24 @@ from _thread import get_ident  # the threading module takes longer to import
 from minicontainer.errors import Error, InvalidArgument
 
 _CHUNK = 64 << 20  # bytes that the kernel is asked to copy at a time
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room: on the disk, or for this user
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # copy_file_range(2), between these two
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Any
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """For a ``with``: the error of a call that knew only a descriptor, as write(2), names the file it was about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = path
+        raise
 
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
@@ -29,7 +41,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True
     temporary = f"{path}.{get_ident()}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        with open(fd, "wb") as file:
+        with naming(path), open(fd, "wb") as file:
             file.write(data)
             if durable:
                 file.flush()
@@ -54,7 +66,7 @@ def new_file(path: str) -> Iterator[IO[bytes]]:
     temporary = os.path.join(directory, f".{os.path.basename(path)}.{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "wb") as file:
+        with naming(path), open(fd, "wb") as file:
             yield file
         os.rename(temporary, path)
     except BaseException:
@@ -65,6 +77,35 @@ def new_file(path: str) -> Iterator[IO[bytes]]:
 def write_json(path: str, value: object, mode: int = 0o644, durable: bool = True) -> None:
     """Write a value as JSON that people can read, as :func:`write_atomic` does."""
     write_atomic(path, (_layout(value) + "\n").encode(), mode, durable)
+
+
+def rewrite_json(path: str, value: object, durable: bool = True) -> None:
+    """Write as :func:`write_json` does, but on a disk that is full into the file that is there, if it has room.
+
+    It is for what must not be lost: so it may be, but only when the power fails in that very moment.
+    """
+    try:
+        write_json(path, value, durable=durable)
+    except OSError as error:
+        if error.errno not in FULL or not _write_over(path, (_layout(value) + "\n").encode()):
+            raise
+
+
+def _write_over(path: str, data: bytes) -> bool:
+    """Write into the blocks that a file has, in one call: who reads it meanwhile sees the one or the other."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        status = os.fstat(fd)
+        if len(data) > status.st_blocks * 512:
+            return False
+        os.pwrite(fd, data.ljust(status.st_size), 0)
+        os.fsync(fd)
+        return True
+    finally:
+        os.close(fd)
 
 
 def _layout(value: object, depth: int = 3, indent: str = "") -> str:

@@ -22,7 +22,7 @@ from minicontainer.build.stage import StageBuild
 from minicontainer.build.tree import Tree
 from minicontainer.build.variables import Arguments
 from minicontainer.engine import jobs
-from minicontainer.errors import Error, InvalidArgument, NotFound
+from minicontainer.errors import Error, InvalidArgument, NotFound, explain
 from minicontainer.images import overlay
 from minicontainer.images.reference import Reference
 from minicontainer.words import expand
@@ -244,7 +244,7 @@ class Build:
             return error
         self.tell("failed", stage.step, error)
         code = error.exit_code if isinstance(error, CommandFailed) else 1
-        message = str(error)
+        message = explain(error)
         if not isinstance(error, DockerfileError):
             message = str(instruction.error(message))
         image = stage.draft.image

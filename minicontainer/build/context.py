@@ -17,7 +17,7 @@ from minicontainer.build import patterns
 from minicontainer.build.ignore import Ignore
 from minicontainer.build.tree import Tree
 from minicontainer.errors import InvalidArgument, NotFound
-from minicontainer.files import remove_tree
+from minicontainer.files import naming, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def _from_stream(file: Readable, where: str, dockerfile: str, text: bytes | None
                 f"unable to prepare context: {where} is no archive, and -f is the Dockerfile"
             )
         text = _read_dockerfile(stream, where)
-        with open(os.path.join(root, _NAME), "wb") as copy:  # a build may take it from there, with Docker too
+        copied = os.path.join(root, _NAME)  # a build may take it from there, with Docker too
+        with naming(copied), open(copied, "wb") as copy:
             copy.write(text)
         return Context(Tree(root), text, _STDIN if where == _STANDARD_INPUT else where, temporary)
     except BaseException:

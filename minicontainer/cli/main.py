@@ -12,7 +12,7 @@ import os
 import sys
 
 from minicontainer.cli.flags import BOOL, STRING, Command, Flag, HelpRequested, UsageError
-from minicontainer.errors import Error, Unsupported
+from minicontainer.errors import Error, Unsupported, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def main(words: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         status = 130
     except (Error, OSError) as error:
-        status = _fail(_say(error), _status(command, error), debug)
+        status = _fail(explain(error), _status(command, error), debug)
     _leave(status)
 
 
@@ -283,13 +283,6 @@ def group_overview(group: str) -> str:
     for name, command in GROUPS[group].items():
         lines.append(f"  {name:<12}{about(command)[1]}")
     return "\n".join(lines) + "\n"
-
-
-def _say(error: Exception) -> str:
-    """The message of an error; a failed system call is named with what it was about."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or '').lower()}"
-    return str(error)
 
 
 def _status(command: Command | None, error: Exception) -> int:

@@ -145,7 +145,10 @@ def read(
 
 def _between(lines: Iterator[bytes], since: int, until: int | None) -> Iterator[Event]:
     for line in lines:
-        event: Event = json.loads(line)
+        try:
+            event: Event = json.loads(line)
+        except ValueError:  # the disk was full, and had no room for all of it
+            continue
         if event["timeNano"] >= since and (until is None or event["timeNano"] <= until):
             yield event
 

@@ -22,7 +22,10 @@ _CHUNK = 1 << 16
 
 
 class Writer:
-    """Appends to a log; holds back a line until it is whole."""
+    """Appends to a log; holds back a line until it is whole.
+
+    What cannot be written is left out, as Docker does it: a container does not end because a disk is full.
+    """
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -49,8 +52,12 @@ class Writer:
         tail = f',"stream":"{stream}","time":"{moment}"}}\n'
         text = "".join(f'{{"log":{json.dumps(line.decode(errors="replace"))}{tail}' for line in lines)
         data = text.encode()
-        while data:
-            data = data[os.write(self._fd, data) :]
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self._fd, data[done:])
+        except OSError:  # the disk is full, say: lines are lost then, but no line is there in part
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:

@@ -25,8 +25,8 @@ import time
 
 from minicontainer import units
 from minicontainer.engine import events
-from minicontainer.errors import Conflict, Error, NotFound
-from minicontainer.files import Lock, is_locked, read_json, remove_tree, write_json
+from minicontainer.errors import Conflict, Error, NotFound, explain
+from minicontainer.files import Lock, is_locked, read_json, remove_tree, rewrite_json
 from minicontainer.runtime.cgroups import Cgroup
 
 TYPE_CHECKING = False
@@ -155,7 +155,7 @@ class Record:
             state = _state()
         durable = not self.document["HostConfig"]["AutoRemove"]
         state.update(Status=status, **fields)
-        write_json(os.path.join(self.path, "state.json"), state, durable=durable and status != RUNNING)
+        rewrite_json(os.path.join(self.path, "state.json"), state, durable=durable and status != RUNNING)
 
     @property
     def status(self) -> str:
@@ -230,7 +230,7 @@ class Record:
             return
         code = error.exit_code if isinstance(error, Error) else 125
         before = self.written_state()["Status"] if self.is_whole() else CREATED
-        self.write_state(before, ExitCode=code, Error=str(error), Pid=0)
+        self.write_state(before, ExitCode=code, Error=explain(error), Pid=0)
         self._leave_run()
 
     def leave_networks(self) -> None:

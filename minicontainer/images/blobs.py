@@ -11,6 +11,7 @@ import contextlib
 import os
 
 from minicontainer.errors import IntegrityError
+from minicontainer.files import naming
 from minicontainer.images.leases import Leases
 
 TYPE_CHECKING = False
@@ -56,12 +57,15 @@ class Blobs(Leases):
     @contextlib.contextmanager
     def incoming(self, digest: str = "", size: int = 0) -> Iterator[Incoming]:
         """For a ``with``: a blob to write piece by piece; with a ``digest`` it must be this, of ``size`` bytes."""
-        with self.lease(keeps=True) as lease, open(os.path.join(lease, os.urandom(8).hex()), "wb") as file:
+        with self.lease(keeps=True) as lease:
+            file = open(os.path.join(lease, os.urandom(8).hex()), "wb")
             try:
                 yield Incoming(self, file, digest, size)
             finally:
                 with contextlib.suppress(FileNotFoundError):  # it is in its place
                     os.unlink(file.name)
+                with naming(self.blobs_path):
+                    file.close()
 
     def make_durable(self, digest: str) -> None:
         """Have a blob that was kept otherwise survive a power failure."""
@@ -110,7 +114,8 @@ class Incoming:
         if digest and self._size > size:
             raise IntegrityError(f"blob {digest} is longer than the {size} bytes that were promised")
         self._sha256.update(data)
-        self._file.write(data)
+        with naming(self._blobs.blobs_path):
+            self._file.write(data)
         if self._size - self._written >= _WINDOW:
             self._write_back()
 
@@ -139,8 +144,9 @@ class Incoming:
             raise IntegrityError(
                 f"blob {promised} of {size} bytes was promised, and what came is {digest} of {self._size} bytes"
             )
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
+        with naming(self._blobs.blobs_path):
+            self._file.flush()
+            if durable:
+                os.fsync(self._file.fileno())
         self._blobs.adopt(self._file.name, digest)
         return {"digest": digest, "size": self._size}

@@ -115,6 +115,8 @@ class Unpacker:
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.EEXIST):
                 raise InvalidArgument(f"entry {entry.name!r}: {error.strerror}; refused") from None
+            if error.filename is None:
+                error.filename = entry.name
             raise
 
     def _count(self, entry: Entry) -> None:

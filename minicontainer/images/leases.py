@@ -18,7 +18,7 @@ import os
 from _thread import allocate_lock  # the threading module takes longer to import than a blob to find
 
 from minicontainer.errors import InvalidArgument
-from minicontainer.files import Lock, is_locked, read_json, remove_tree, write_json
+from minicontainer.files import Lock, is_locked, naming, read_json, remove_tree, write_json
 from minicontainer.images import index
 from minicontainer.images.reference import is_digest
 
@@ -241,7 +241,8 @@ def _unfinished(directory: str) -> list[str]:
 
 
 def _write_list(path: str, digests: Iterable[str]) -> None:
-    with open(os.path.join(path, _LIST), "a") as file:
+    path = os.path.join(path, _LIST)
+    with naming(path), open(path, "a") as file:
         file.write("".join(f"{digest}\n" for digest in digests))
 
 

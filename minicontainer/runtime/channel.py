@@ -76,7 +76,7 @@ class Channel:
 def describe(error: BaseException) -> Message:
     """An error as a message: its class and its text, and of a bug the traceback."""
     if isinstance(error, (errors.Error, OSError)):
-        text = str(error)
+        text = errors.explain(error)
         if len(text) > _MOST_TEXT:  # it names a path or an argument, and those may be long
             text = f"{text[: _MOST_TEXT // 2]} ... {text[-_MOST_TEXT // 2 :]}"
         return {"error": type(error).__name__, "message": text}

@@ -6,7 +6,7 @@ import sys
 
 from minicontainer.cli import terminal
 from minicontainer.cli.flags import BOOL, BYTES, FLOAT, INT, STRING, Command, Flag, UsageError
-from minicontainer.errors import Error, NotFound
+from minicontainer.errors import Error, NotFound, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def each(
 
 
 def _complain(error: Exception) -> int:
-    print(f"minicontainer: {error}", file=sys.stderr)
+    print(f"minicontainer: {explain(error)}", file=sys.stderr)
     return 1
 
 

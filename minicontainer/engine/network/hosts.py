@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 
 from minicontainer.errors import InvalidArgument
+from minicontainer.files import naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def write_files(record: Record) -> None:
 
 
 def _write(record: Record, name: str, text: str) -> None:
-    with open(os.path.join(record.path, name), "w") as file:
+    path = os.path.join(record.path, name)
+    with naming(path), open(path, "w") as file:
         file.write(text)
         os.fchmod(file.fileno(), 0o644)  # for all its users, whatever the caller's umask is
 
