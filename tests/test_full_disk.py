@@ -11,10 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Cli
+from test_monitor import monitor_of
 
 from minicontainer.engine import events, logs
+from minicontainer.engine.engine import Engine
 from minicontainer.errors import explain
 from minicontainer.files import naming, rewrite_json, write_json
+from minicontainer.images import packing
+from minicontainer.images.store import Store
 from minicontainer.kernel import mount
 
 
@@ -84,11 +88,7 @@ def test_container_goes_on_and_its_exit_code_is_kept(cli: Cli, disk: Disk) -> No
 
 def test_container_whose_monitor_was_killed_is_put_right(cli: Cli, disk: Disk) -> None:
     cli("run", "-d", "--name", "orphan", "alpine", "sleep", "1000")
-    monitor = int(
-        pathlib.Path(f"/proc/{cli.out('inspect', '-f', '{{.State.Pid}}', 'orphan')}/stat")
-        .read_text()
-        .split()[3]
-    )
+    monitor = monitor_of(Engine(str(disk.path)).find("orphan"))
     disk.fill()
     os.kill(monitor, 9)
     assert "Exited (137)" in cli.out("ps", "-a")
@@ -124,6 +124,17 @@ def test_command_that_needs_room_says_where_there_is_none(
 
 
 # ------------------------------------------------------------------ the parts
+
+
+def test_part_of_a_layer_is_not_left(disk: Disk, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top/big").write_bytes(os.urandom(60 << 20))
+    store = Store(str(disk.path))
+    with pytest.raises(OSError) as raised, store.lease():
+        packing.add_layer(store, str(tmp_path / "top"))
+    assert raised.value.errno == errno.ENOSPC
+    assert [each for each in os.listdir(store.blobs_path) if each != "sha256"] == []
+    assert os.listdir(os.path.join(store.blobs_path, "sha256")) == []
 
 
 def test_log_has_whole_lines_alone(disk: Disk) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 
 import pytest
 
-from minicontainer.images import packing
-from minicontainer.images.store import Store
 from minicontainer.images.write_behind import WriteBehind
-from minicontainer.kernel import mount
 
 
 class Disk:
@@ -81,19 +77,3 @@ def test_error_of_the_block_is_the_one_that_is_raised() -> None:
     with pytest.raises(KeyboardInterrupt), WriteBehind(Disk(most=0)) as file:
         write(file, PIECES[:1])
         raise KeyboardInterrupt
-
-
-def test_disk_that_is_full_leaves_no_part_of_a_layer(tmp_path) -> None:
-    (tmp_path / "top").mkdir()
-    (tmp_path / "top/big").write_bytes(os.urandom(20 << 20))
-    (tmp_path / "small").mkdir()
-    mount.mount("tmpfs", str(tmp_path / "small"), "tmpfs", data="size=8m")
-    try:
-        store = Store(str(tmp_path / "small"))
-        with pytest.raises(OSError) as raised, store.lease():
-            packing.add_layer(store, str(tmp_path / "top"))
-        assert raised.value.errno == errno.ENOSPC
-        assert [each for each in os.listdir(store.blobs_path) if each != "sha256"] == []
-        assert os.listdir(os.path.join(store.blobs_path, "sha256")) == []
-    finally:
-        mount.umount2(str(tmp_path / "small"))

@@ -16,7 +16,7 @@ import os
 import stat
 
 from minicontainer.errors import InvalidArgument
-from minicontainer.files import remove_tree
+from minicontainer.files import naming, remove_tree
 from minicontainer.images import attributes, entries, whiteouts
 from minicontainer.images.headers import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK
 from minicontainer.kernel.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -115,9 +115,8 @@ class Unpacker:
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.EEXIST):
                 raise InvalidArgument(f"entry {entry.name!r}: {error.strerror}; refused") from None
-            if error.filename is None:
-                error.filename = entry.name
-            raise
+            with naming(entry.name):
+                raise
 
     def _count(self, entry: Entry) -> None:
         self.applied.entries += 1

@@ -14,7 +14,7 @@ import posixpath
 from minicontainer.errors import IntegrityError, InvalidArgument
 from minicontainer.images import compression, entries
 from minicontainer.images.headers import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
-from minicontainer.images.reference import is_digest
+from minicontainer.images.reference import digest_of, is_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,16 +167,10 @@ def _named(content: IO[bytes]) -> tuple[IO[bytes], str]:
     import io
 
     data = b"".join(iter(content.read, b""))
-    return io.BytesIO(data), _digest(data)
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+    return io.BytesIO(data), digest_of(data)
 
 
 def _verify(name: str, data: bytes, digest: str) -> None:
-    got = _digest(data)
+    got = digest_of(data)
     if got != digest:
         raise IntegrityError(f"{name} has the digest {got}, and was promised to have {digest}")

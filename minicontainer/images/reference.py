@@ -112,6 +112,13 @@ def is_digest(text: str) -> bool:
     return algorithm == "sha256" and len(digits) == 64 and _HEX.issuperset(digits)
 
 
+def digest_of(data: bytes) -> str:
+    """The name that these bytes have by what they are, ``sha256:…``."""
+    import hashlib
+
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
 def _is_tag(tag: str) -> bool:
     return 0 < len(tag) <= 128 and tag[0] not in ".-" and _word(tag, "._-", uppercase=True)
 

@@ -15,7 +15,7 @@ from minicontainer.build.report import ClassicReport, Kept
 from minicontainer.cli.flags import BOOL, BYTES, INT, LIST, STRING, Command, Flag, UsageError
 from minicontainer.engine import jobs
 from minicontainer.engine import options as reading
-from minicontainer.errors import InvalidArgument, Unsupported
+from minicontainer.errors import InvalidArgument, Unsupported, explain
 from minicontainer.images.reference import Reference
 
 TYPE_CHECKING = False
@@ -221,7 +221,7 @@ def _secret(text: str) -> tuple[str, bytes]:
         with open(path or name, "rb") as file:
             return name, file.read()
     except OSError as error:
-        raise _wrong(_SECRET, text, f"{path or name}: {(error.strerror or '').lower()}") from None
+        raise _wrong(_SECRET, text, explain(error)) from None
 
 
 # ------------------------------------------------------------------ what is told

@@ -7,7 +7,7 @@ import sys
 
 from minicontainer.cli.flags import BOOL, STRING, Command, Flag
 from minicontainer.engine import events
-from minicontainer.errors import InvalidArgument, NotFound
+from minicontainer.errors import InvalidArgument, NotFound, explain
 from minicontainer.images import loading, saving
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def load(engine: Engine, values: Values, _: list[str]) -> None:
         try:
             file = open(values.input, "rb")
         except OSError as error:
-            raise NotFound(f"open {values.input}: {(error.strerror or '').lower()}") from None
+            raise NotFound(f"open {explain(error)}") from None
         with file:
             found = loading.load(engine.images, file)
     elif os.isatty(0):

@@ -14,7 +14,7 @@ import os
 import socket
 
 from minicontainer.engine.network.addresses import parse
-from minicontainer.errors import Conflict, Error, InvalidArgument
+from minicontainer.errors import Conflict, Error, InvalidArgument, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _explain(error: OSError, port: str, address: str, number: int, name_of: Call
         return Conflict(f"{what}: port is already allocated{holder}; choose another one or stop that first")
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidArgument(f"{what}: the host does not have this address")
-    return Error(f"{what}: {(error.strerror or '').lower()}")
+    return Error(f"{what}: {explain(error)}")
 
 
 # ------------------------------------------------------------------ showing

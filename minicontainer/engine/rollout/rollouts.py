@@ -11,7 +11,7 @@ from minicontainer.engine.network import listeners
 from minicontainer.engine.rollout import haproxy, record
 from minicontainer.engine.rollout.balancer import BLUE, other
 from minicontainer.engine.rollout.rollout import PATIENCE, Rollout
-from minicontainer.errors import Conflict, InvalidArgument, NotFound
+from minicontainer.errors import Conflict, InvalidArgument, NotFound, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ class Rollouts:
                 _listen(each, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise InvalidArgument(
-                    f"cannot listen on {address or '*'}:{port}: {(error.strerror or '').lower()}"
-                ) from None
+                raise InvalidArgument(f"cannot listen on {address or '*'}:{port}: {explain(error)}") from None
             raise Conflict(
                 f"cannot publish {name} on {address or '0.0.0.0'}:{port}: port is already allocated"
                 f"{self._holder(port)}; choose another one or stop that first"

@@ -9,13 +9,12 @@ Source: image-spec manifest.md and image-index.md; https://distribution.github.i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 
 from minicontainer.errors import IntegrityError, InvalidArgument, NotFound, Unsupported
 from minicontainer.images.index import ARCHITECTURES, CONFIG, INDEX, LAYER, MANIFEST
-from minicontainer.images.reference import is_digest
+from minicontainer.images.reference import digest_of, is_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Document:
 
     def __init__(self, data: bytes, media_type: str, source: str) -> None:
         self.data = data
-        self.digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.digest = digest_of(data)
         self.source = source
         self.content = parse(data, f"the manifest of {source}")
         self.media_type: str = self.content.get("mediaType") or media_type.partition(";")[0].strip()

@@ -13,7 +13,6 @@ same each time, and so is the digest of the new manifest.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from minicontainer.errors import Error, NotFound
 from minicontainer.images.compression import Summed, Writer
 from minicontainer.images.index import LAYER, MANIFEST
+from minicontainer.images.reference import digest_of
 from minicontainer.images.registry import client, transport
 from minicontainer.images.registry.client import Refused
 from minicontainer.images.registry.download import Stopped
@@ -147,7 +147,7 @@ class _Push:
         if sent != image.manifest["layers"]:
             data = json.dumps({**image.manifest, "layers": sent}, separators=(",", ":")).encode()
         self.repository.put_manifest(reference.tag, data, image.manifest.get("mediaType") or MANIFEST)
-        return Pushed(reference, "sha256:" + hashlib.sha256(data).hexdigest(), len(data))
+        return Pushed(reference, digest_of(data), len(data))
 
     def send_layers(self, image: Image) -> list[Descriptor]:
         """Bring all layers, several at a time; returns their descriptors as they are at the registry."""
