@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
 import tarfile
 from collections.abc import Iterator
 
@@ -74,6 +75,19 @@ def test_what_one_container_writes_no_other_sees(own: Cli) -> None:
     for look in (("exec", other), ("run", "--rm", "alpine")):
         assert "ID=" in own.out(*look, "cat", "/etc/os-release")
         assert "mine" not in own.out(*look, "cat", "/etc/motd")
+    own("rm", "-f", one, other)
+
+
+def test_a_second_container_costs_no_copy(own: Cli, own_root: str) -> None:
+    def on_disk() -> int:
+        """Bytes in blocks; ``run`` is in memory where the root is not a test's, and the events are nobody's own."""
+        du = ["du", "-s", "-B1", "--exclude", "./run", "--exclude", "./events*", "."]
+        return int(subprocess.run(du, cwd=own_root, check=True, capture_output=True).stdout.split()[0])
+
+    one = own.out("run", "-d", "alpine", "sleep", "1000")
+    before = on_disk()
+    other = own.out("run", "-d", "alpine", "sleep", "1000")
+    assert 0 < on_disk() - before < 64_000 < before
     own("rm", "-f", one, other)
 
 
