@@ -18,6 +18,7 @@ from minicontainer.engine.engine import Engine
 from minicontainer.runtime.cgroups import hierarchies
 
 ROUNDS = int(os.environ.get("MINICONTAINER_TEST_KILLS", "200"))
+MONITOR = "minicontainer-monitor"  # as ps shows it; the container's id comes after it
 
 
 class Host:
@@ -81,30 +82,33 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _settle(engine: Engine, host: Host, deadline: float = 10) -> None:
-    """Wait until commands and starts that are still going on have come to their end."""
+def _settle(engine: Engine, host: Host, short: bool = False, deadline: float = 10) -> None:
+    """Wait for the end of commands, starts and ends that are going on; with ``short``, of the containers too."""
     end = time.monotonic() + deadline
     while time.monotonic() < end:
-        running = _written_as_running(engine)
-        commands = host.processes().values()
-        starting = [
-            w for w in commands if w.startswith("minicontainer-monitor") and w.split()[1] not in running
-        ]
-        if not starting and not any("-m minicontainer" in words for words in commands):
+        lasting = set() if short else _running(engine)
+        processes = host.processes().values()
+        busy = [words for words in processes if words.startswith(MONITOR) and words.split()[1] not in lasting]
+        if not busy and not any("-m minicontainer" in words for words in processes):
             return
         time.sleep(0.02)
     raise AssertionError(f"still busy: {host.processes()}")
 
 
-def _written_as_running(engine: Engine) -> set[str]:
-    """Containers whose file says that they run; read without the engine, which would put things right."""
+def _running(engine: Engine) -> set[str]:
+    """Containers whose file says that they run, and whose process does; without the engine, which mends things."""
     found = set()
     for name in _directory(engine.containers_path):
         with contextlib.suppress(OSError, ValueError):
             state = json.loads(pathlib.Path(engine.containers_path, name, "state.json").read_text())
-            if state["Status"] == "running":
+            if state["Status"] == "running" and _is_alive(state["Pid"]):
                 found.add(name)
     return found
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is not a zombie that its monitor has still to wait for."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _directory(path: str) -> set[str]:
@@ -165,7 +169,7 @@ def test_kills_at_random_moments_leave_nothing(engine: Engine, host: Host, cli) 
         time.sleep(chance.uniform(0, 0.25))
         _kill_victim(engine, host, victim, command, name)
         command.process.wait(30) if victim != "command" else command.process.wait()
-        _settle(engine, host)
+        _settle(engine, host, short=operation in ("run", "run --rm"))
         cli("ps")  # the one ordinary command
         try:
             _assert_nothing_left(engine, host)
@@ -181,7 +185,7 @@ def _kill_victim(engine: Engine, host: Host, victim: str, command: Command, name
         _kill(command.process.pid)
     elif victim == "monitor":
         for pid, words in host.processes().items():
-            if words.startswith("minicontainer-monitor"):
+            if words.startswith(MONITOR):
                 _kill(pid)
     else:
         with contextlib.suppress(Exception):

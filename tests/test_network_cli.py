@@ -16,6 +16,7 @@ from conftest import DOCKER_IMAGE
 from network_fixtures import host_ends, ip
 
 from minicontainer.engine.network import firewall
+from minicontainer.files import write_json
 
 pytest_plugins = ["network_fixtures"]
 
@@ -247,10 +248,15 @@ def test_bridges_that_a_new_engine_at_the_same_place_knows_nothing_of(tmp_path):
 
 
 def test_engines_of_one_host_have_subnets_of_their_own(tmp_path):
-    """Each wrote down the same, when none had a bridge; and then all begin at once."""
+    """Each has written down the same, when none had a bridge; and then all begin at once."""
     from minicontainer.engine.engine import Engine
 
     known = [Engine(str(tmp_path / str(number))).networks for number in range(6)]
+    config = known[0].get("bridge").document["IPAM"]["Config"]
+    for networks in known:  # other engines of this host may come between; so it is told to them
+        document = networks.get("bridge").document
+        document["IPAM"]["Config"] = config
+        write_json(f"{networks.path}/bridge.json", document)
     assert len({str(networks.get("bridge").pools[0].subnet) for networks in known}) == 1
 
     def ready(networks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -25,7 +26,13 @@ def states(container) -> list[str]:
     """The states (R, S, Z, ...) of the first process of a container and of its children."""
     with open(f"/proc/{container.pid}/task/{container.pid}/children") as file:
         pids = [container.pid, *map(int, file.read().split())]
-    return [status_line(pid, "State")[0] for pid in pids]
+    found = []
+    for pid in pids:
+        with contextlib.suppress(
+            FileNotFoundError, ProcessLookupError
+        ):  # ended meanwhile, and was waited for
+            found.append(status_line(pid, "State")[0])
+    return found
 
 
 def eventually(condition) -> None:
