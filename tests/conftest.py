@@ -175,6 +175,10 @@ class Cli:
         """What a command printed, without the white space around it."""
         return self(*words, **how).stdout.strip()
 
+    def is_there(self, container: str, path: str) -> bool:
+        """Whether there is such a path in a container that runs."""
+        return self("exec", container, "test", "-e", path, code=None).returncode == 0
+
     def tty(self, *words: object, type: tuple[str, ...] = (), timeout: float = 30) -> tuple[str, int]:
         """Run at a real terminal, typing a line whenever it has gone quiet; what it showed, and the exit code."""
         pid, fd = pty.fork()

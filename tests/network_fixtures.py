@@ -8,7 +8,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -77,6 +76,7 @@ class Place:
         """What a server answers to somebody here; "" when nothing is heard."""
         argv = [*self._enter, sys.executable, "-c", code, address, str(port)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        sys.stderr.write(done.stderr)  # which pytest shows when the test fails
         return done.stdout.strip()
 
     def close(self) -> None:
@@ -165,13 +165,3 @@ def taken(root: str) -> list[str]:
     """What is written down as in use: addresses and ends."""
     top = pathlib.Path(root, "run", ".networks")
     return sorted(str(path.relative_to(top)) for path in top.glob("*/*/*"))
-
-
-def until(test: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether something comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not test():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

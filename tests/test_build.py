@@ -11,6 +11,7 @@ import time
 
 import pytest
 from conftest import Cli
+from waiting import until
 
 from minicontainer.build.api import build_image
 from minicontainer.build.builder import StepFailed
@@ -366,10 +367,21 @@ def begin(cli: Cli, directory: pathlib.Path, *words: str) -> subprocess.Popen[st
 
 
 def wait_for_sleep(engine: Engine, how_many: int) -> None:
-    ends = time.monotonic() + 20
-    while len(engine.containers()) < how_many:
-        assert time.monotonic() < ends, "no step has come to run"
-        time.sleep(0.02)
+    """Until so many steps have started their programs, which each of them does in a container of its own."""
+    until(
+        lambda: (
+            len([each for each in engine.containers() if each.pid and program(each.pid) == "sleep"])
+            == how_many
+        )
+    )
+
+
+def program(pid: int) -> str:
+    """The name of what a process runs; of one that has ended, nothing."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -382,15 +394,14 @@ def test_a_build_that_is_ended_leaves_nothing_running(
     (tmp_path / "Dockerfile").write_text(text)
     process = begin(cli, tmp_path)
     wait_for_sleep(engine, stages)
-    time.sleep(0.2)
     pids = [container.pid for container in engine.containers()]
     process.send_signal(how)
     process.communicate(timeout=20)
     assert process.returncode == {signal.SIGKILL: -signal.SIGKILL}.get(how, 128 + how)
-    ends = time.monotonic() + 5
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
-        assert time.monotonic() < ends, "what ran for the build runs on"
-        time.sleep(0.02)
+    until(
+        lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids),
+        "what ran for the build has not ended",
+    )
     cli("ps")
     is_clean(engine)
     build_cache.prune(engine, all=True)

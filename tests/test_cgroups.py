@@ -22,6 +22,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 import minicontainer
 from minicontainer.errors import Conflict, Error, InvalidArgument, NotFound, Unsupported
@@ -155,14 +156,6 @@ def elsewhere(script, prepare=""):
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-def until(condition, seconds=20.0):
-    """Wait for a condition to hold."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 # Looking

@@ -22,6 +22,7 @@ import pytest
 from at_terminal import Terminal
 from conftest import DOCKER_IMAGE, PROJECT, Cli
 from test_startup import HEAVY, imported
+from waiting import until
 
 LONG = f"sleep {600_000 + os.getpid()}"  # which no other run of the tests has
 SLOW = f"""\
@@ -350,9 +351,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(build, cli, root, number):
     assert process.wait(10) in (128 + number, -number)
     assert time.monotonic() - begun < 2
     if number == signal.SIGKILL:  # nobody could clean up; the monitors end the containers, and we the rest
-        while sleepers():
-            assert time.monotonic() - begun < 10
-            time.sleep(0.1)
+        until(lambda: not sleepers())
         cli("ps")
     assert left(root) == []
 
@@ -396,10 +395,7 @@ def test_a_context_that_was_unpacked_goes_with_its_build(cli, root, tmp_path, ar
     assert process.wait(10) in (128 + number, -number)
     if number == signal.SIGKILL:
         assert any(name.startswith("jobs/") for name in left(root)), "what the next command is to find"
-        begun = time.monotonic()
-        while sleepers():
-            assert time.monotonic() - begun < 10
-            time.sleep(0.1)
+        until(lambda: not sleepers())
         cli("images")
     assert left(root) == []
     assert os.listdir(tmp_path / "temporary") == []

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from at_terminal import DETACH, Terminal
 from conftest import Cli
+from waiting import until
 
 MEGABYTES = 8
 
@@ -61,16 +62,13 @@ def test_exec_privileged_and_not(cli: Cli, box: str) -> None:
 def test_exec_d_returns_at_once(cli: Cli, box: str) -> None:
     done = cli("exec", "-d", "box", "sh", "-c", "sleep 0.3; touch /done; sleep 100")
     assert done.stdout == ""
-    deadline = time.monotonic() + 20
-    while cli("exec", "box", "test", "-e", "/done", code=None).returncode:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: cli.is_there("box", "/done"))
 
 
 def test_exec_d_with_a_terminal(cli: Cli, box: str) -> None:
     """``-dt`` is often typed; the terminal must not hang up when we go."""
     cli("exec", "-d", "-t", "box", "sh", "-c", "tty > /tty; sleep 0.5; echo still > /alive; sleep 100")
-    time.sleep(1)
+    until(lambda: cli("exec", "box", "cat", "/alive", code=None).stdout)
     assert cli.out("exec", "box", "cat", "/tty", "/alive") == "/dev/pts/0\nstill"
 
 
@@ -139,7 +137,7 @@ def test_exec_in_one_that_does_not_run_names_it(cli: Cli) -> None:
 def test_exec_processes_end_with_the_container(cli: Cli, box: str) -> None:
     cli("exec", "-d", "box", "sleep", "1234")
     with subprocess.Popen([*cli.argv, "exec", "box", "sleep", "1235"], env=cli.env) as waiting:
-        time.sleep(0.5)
+        until(lambda: "sleep 1235" in cli.out("top", "box"))
         cli("kill", "box")
         assert waiting.wait(20) == 137
     assert not [
@@ -362,8 +360,10 @@ def test_start_ai_of_a_shell(cli: Cli) -> None:
 
 
 def test_a_beginning_of_the_detach_keys_goes_through(cli: Cli) -> None:
-    with at(cli, "run", "--rm", "-it", "alpine", "sh", "-c", "stty raw; head -c 2 | hexdump -C") as terminal:
-        time.sleep(1)
+    with at(
+        cli, "run", "--rm", "-it", "alpine", "sh", "-c", "stty raw; echo ready; head -c 2 | hexdump -C"
+    ) as terminal:
+        terminal.expect("ready")
         terminal.type("\x10x")
         terminal.expect("10 78")
         assert terminal.wait() == 0

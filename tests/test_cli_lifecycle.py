@@ -11,6 +11,7 @@ import time
 
 import pytest
 from conftest import Cli
+from waiting import until
 
 POLITE = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
 
@@ -26,8 +27,7 @@ def state(cli: Cli, container: str) -> str:
 def polite(cli: Cli, *options: object) -> str:
     """A running container that ends with 3 when it is asked to."""
     container = cli.out("run", "-d", *options, "alpine", "sh", "-c", POLITE)
-    while "ready" not in cli.out("logs", container):
-        time.sleep(0.05)
+    until(lambda: "ready" in cli.out("logs", container))
     return container
 
 
@@ -136,18 +136,16 @@ def test_stop_of_a_stopped_one_is_fine_and_kill_is_not(cli: Cli) -> None:
 def test_kill_with_a_signal_of_choice(cli: Cli) -> None:
     script = "trap 'echo usr1' USR1; trap 'echo rt' 37; echo ready; while :; do sleep 0.05; done"
     container = cli.out("run", "-d", "alpine", "sh", "-c", script)
-    while "ready" not in cli.out("logs", container):
-        time.sleep(0.05)
+    until(lambda: "ready" in cli.out("logs", container))
     for name in ("USR1", "SIGUSR1", "sigusr1", "10"):
         before = cli.out("logs", container).count("usr1")
         cli("kill", "-s", name, container)
-        deadline = time.monotonic() + 20
-        while cli.out("logs", container).count("usr1") == before:
-            assert time.monotonic() < deadline, f"kill -s {name} did not arrive"
-            time.sleep(0.05)
+        until(
+            lambda before=before: cli.out("logs", container).count("usr1") > before,
+            f"kill -s {name} did not arrive",
+        )
     cli("kill", "--signal", "RTMIN+3", container)
-    while "rt" not in cli.out("logs", container).split():
-        time.sleep(0.05)
+    until(lambda: "rt" in cli.out("logs", container).split())
     assert state(cli, container) == "running"
     cli("kill", container)
     assert cli.out("wait", container) == "137"
@@ -264,10 +262,7 @@ def test_pause_stops_everything_where_it_is(cli: Cli) -> None:
     assert "(Paused)" in cli.out("ps")
     cli("unpause", container)
     assert state(cli, container) == "running"
-    deadline = time.monotonic() + 20
-    while used() == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: used() != before)
     assert "is not paused" in cli("unpause", container, code=1).stderr
 
 
@@ -382,10 +377,7 @@ def test_a_killed_monitor_is_told_and_put_right(cli: Cli) -> None:
     parent = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     assert "minicontainer" in pathlib.Path(f"/proc/{parent}/cmdline").read_text()
     os.kill(parent, 9)
-    deadline = time.monotonic() + 20
-    while os.path.exists(f"/proc/{pid}"):
-        assert time.monotonic() < deadline, "it dies with its monitor"
-        time.sleep(0.05)
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "it did not die with its monitor")
     assert field(cli, container, "{{.State.Status}} {{.State.ExitCode}}") == "exited 137"
     assert "monitor" in field(cli, container, "{{.State.Error}}")
     assert not any(map(os.path.exists, paths))

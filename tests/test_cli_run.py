@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import Cli
+from waiting import until
 
 ALPINE_CAPS = "00000000a80425fb"  # Docker's fourteen capabilities, as /proc/self/status writes them
 
@@ -233,8 +234,7 @@ def test_stop_signal_and_stop_timeout(cli: Cli) -> None:
     script = "trap 'echo got; exit 5' USR1; echo ready; while :; do sleep 0.1; done"
     asked = ("--stop-signal", "SIGUSR1", "--stop-timeout", 30)
     container = cli.out("run", "-d", *asked, "alpine", "sh", "-c", script)
-    while "ready" not in cli.out("logs", container):
-        time.sleep(0.05)
+    until(lambda: "ready" in cli.out("logs", container))
     cli("stop", container)
     assert cli.out("logs", container).split() == ["ready", "got"]
     assert inspect(cli, container, "{{.State.ExitCode}}") == "5"

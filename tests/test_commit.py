@@ -17,6 +17,7 @@ import time
 
 import pytest
 from conftest import DOCKER, DOCKER_IMAGE
+from waiting import until
 
 from minicontainer.engine import commit
 from minicontainer.errors import Conflict, InvalidArgument, NotFound
@@ -247,7 +248,7 @@ def writer(cli) -> str:
     """A container that writes the same number to two files, one after the other, again and again."""
     loop = "n=0; while :; do n=$((n+1)); for f in /first /last; do echo $n > /new; mv /new $f; done; done"
     container = cli.out("run", "-d", "alpine", "sh", "-c", loop)
-    time.sleep(0.5)
+    until(lambda: cli.is_there(container, "/last"))
     return container
 
 
@@ -265,8 +266,7 @@ def test_container_stands_still_meanwhile_and_then_goes_on(cli, engine, writer):
     first, last = (int(contents[name] or 0) for name in ("first", "last"))
     assert first - last in (0, 1)
     before = cli.out("exec", writer, "cat", "/last")
-    time.sleep(0.2)
-    assert cli.out("exec", writer, "cat", "/last") != before
+    until(lambda: cli.out("exec", writer, "cat", "/last") != before, "it did not go on")
 
 
 def test_without_a_pause_it_goes_on(cli, writer):
@@ -286,7 +286,7 @@ def test_container_that_was_paused_stays_so(cli, engine, writer):
 
 def test_container_goes_on_when_its_layer_cannot_be_packed(cli, engine):
     container = cli.out("run", "-d", "alpine", "sh", "-c", "touch /.wh.x; sleep 1000")
-    time.sleep(0.3)
+    until(lambda: cli.is_there(container, "/.wh.x"))
     before = {image.id for image in engine.images.images()}
     done = cli("commit", container, "wrong:1", code=1)
     assert "/.wh.x: in a layer, a name that begins with .wh. means a removal" in done.stderr
@@ -306,8 +306,7 @@ def blobs(engine) -> set[str]:
 def test_killed_at_any_moment_it_leaves_nothing_and_the_container_goes_on(cli, engine):
     script = "for n in $(seq 300); do head -c 20000 /dev/urandom > /f$n; done; touch /ready; sleep 1000"
     container = cli.out("run", "-d", "alpine", "sh", "-c", script)
-    while cli("exec", container, "ls", "/ready", code=None).returncode:
-        time.sleep(0.1)
+    until(lambda: cli.is_there(container, "/ready"), seconds=120)
     begun = time.monotonic()
     forget(cli, cli.out("commit", container))
     takes = time.monotonic() - begun
@@ -440,7 +439,7 @@ def test_running_container_is_written_without_what_is_mounted_in_it(cli):
         "-c",
         "echo x > /data/secret; echo y > /file; sleep 1000",
     )
-    time.sleep(0.3)
+    until(lambda: cli.is_there(container, "/file"))
     found = entries(exported(cli, container))
     assert found["file"][-1] == b"y\n"
     assert [name for name in found if name.startswith(("proc/", "sys/", "dev/", "data/"))] == []

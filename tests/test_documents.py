@@ -13,12 +13,12 @@ import pathlib
 import re
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from at_terminal import Terminal
 from conftest import Cli
+from waiting import until
 
 MAIN = b"#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.2; done\n"
 
@@ -193,7 +193,7 @@ def test_half_a_processor_and_twenty_processes(cli: Cli) -> None:
 def test_logs_stop_start_restart_kill(cli: Cli) -> None:
     script = "echo out; echo err >&2; trap 'exit 0' TERM; while :; do sleep 0.1; done"
     container = cli.out("run", "-d", "alpine", "sh", "-c", script)
-    wait_for(lambda: "err" in cli("logs", container).stderr)
+    until(lambda: "err" in cli("logs", container).stderr)
     said = cli("logs", container)
     assert (said.stdout, said.stderr) == ("out\n", "err\n")
     cli("stop", "-t", 20, container)
@@ -227,13 +227,6 @@ def test_pause_top_stats_cp_rename(cli: Cli, tmp_path: pathlib.Path) -> None:
     cli("rename", container, "renamed")
     assert row_of(cli, container).split()[-1] == "renamed"
     cli("rm", "-f", "renamed")
-
-
-def wait_for(done: Callable[[], bool], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import DOCKER_IMAGE, Cli
+from waiting import until
 
 from minicontainer.engine import events
 from minicontainer.engine.engine import Engine
@@ -236,7 +237,8 @@ def test_following(cli: Cli) -> None:
     cli("volume", "create", "before")
     follower = subprocess.Popen([*cli.argv, "events"], env=cli.env, stdout=subprocess.PIPE, text=True)
     assert follower.stdout
-    time.sleep(1.5)
+    opened = pathlib.Path(f"/proc/{follower.pid}/fd")
+    until(lambda: any(each.resolve().name.startswith("events") for each in opened.iterdir()))
     cli("volume", "create", "after")
     began = time.monotonic()
     assert " volume create after (driver=local)\n" in follower.stdout.readline()

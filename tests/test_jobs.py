@@ -8,10 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import PROJECT
+from waiting import until
 
 from minicontainer.engine import jobs
 from minicontainer.engine.engine import Engine
@@ -90,8 +90,6 @@ def test_a_container_that_is_held_ends_with_its_holder(engine: Engine) -> None:
     theirs.close()
     assert container.status == "running"
     session.close()
-    ends = time.monotonic() + 10
-    while container.status == "running" and time.monotonic() < ends:
-        time.sleep(0.02)
+    until(lambda: container.status != "running")
     assert container.state()["ExitCode"] == 137
     container.remove()

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import pytest
 from conftest import PROJECT
+from waiting import until
 
 import minicontainer
 from minicontainer import Engine, Error, Output, ProgramError, errors
@@ -386,10 +387,7 @@ def test_the_helper_ends_with_its_program(root: str, engine: Engine) -> None:
         [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{pid}") for pid in done.stdout.split()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in done.stdout.split()))
 
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])

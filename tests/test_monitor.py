@@ -13,6 +13,7 @@ import threading
 import time
 
 import pytest
+from waiting import until
 
 from minicontainer.engine import api, stream
 from minicontainer.engine.engine import Engine
@@ -40,14 +41,6 @@ def has_ended(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-def until(condition, seconds: float = 10) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def pss(pid: int) -> int:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 from conftest import DOCKER_IMAGE
-from network_fixtures import TCP_SERVER, TCP_VISITOR, host_ends, taken, until
+from network_fixtures import TCP_SERVER, TCP_VISITOR, host_ends, taken
+from waiting import until
 
 from minicontainer.engine.network import ends, hosts, members
 from minicontainer.engine.options import Options
@@ -271,7 +272,7 @@ def test_nothing_is_left_of_a_container(cli, net, root):
     assert len(host_ends(root)) == len(before[0]) + 2
     cli("rm", "-f", one)
     assert taken(root) == before[1]
-    assert until(lambda: host_ends(root) == before[0])
+    until(lambda: host_ends(root) == before[0])
     cli("network", "rm", name)
     assert not os.path.exists(os.path.join(root, "run", ".networks", name))
 

@@ -10,7 +10,8 @@ import time
 
 import pytest
 from conftest import DOCKER_IMAGE
-from network_fixtures import TCP_SERVER, TCP_VISITOR, UDP_SERVER, UDP_VISITOR, taken, until
+from network_fixtures import TCP_SERVER, TCP_VISITOR, UDP_SERVER, UDP_VISITOR, taken
+from waiting import until
 
 from minicontainer.engine.network import ports
 from minicontainer.errors import InvalidArgument
@@ -164,9 +165,9 @@ def test_a_killed_monitor_leaves_no_port_behind(cli, root, served):
     container, tcp, _ = served
     (monitor,) = pids(f"minicontainer-monitor {container}")
     os.kill(monitor, 9)
-    assert until(lambda: "Exited (137)" in cli.out("ps", "-a", "--filter", f"id={container}"))
+    until(lambda: "Exited (137)" in cli.out("ps", "-a", "--filter", f"id={container}"))
     assert not [name for name in taken(root) if container in name]
-    assert until(lambda: not pids(f"minicontainer-proxy {container}"))
+    until(lambda: not pids(f"minicontainer-proxy {container}"))
     with socket.create_server(("0.0.0.0", tcp)):
         pass
 
@@ -216,7 +217,7 @@ def test_more_visitors_than_the_proxy_can_have_files_open(cli, places):
     port = host_port(cli, container, "80")
     (proxy,) = pids(f"minicontainer-proxy {container}")
     visitors = [socket.create_connection(("::1", port), 5) for _ in range(80)]
-    assert until(lambda: len(os.listdir(f"/proc/{proxy}/fd")) == 64)
+    until(lambda: len(os.listdir(f"/proc/{proxy}/fd")) == 64)
     before = cpu_time(proxy)
     time.sleep(1)
     assert cpu_time(proxy) - before < 0.3

@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+from waiting import until
 
 from minicontainer.runtime import seccomp
 
@@ -35,13 +36,6 @@ def states(container) -> list[str]:
     return found
 
 
-def eventually(condition) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 5 seconds"
-        time.sleep(0.01)
-
-
 def status_line(pid: int, name: str) -> str:
     with open(f"/proc/{pid}/status") as file:
         return next(line.split(":")[1].strip() for line in file if line.startswith(f"{name}:"))
@@ -53,7 +47,7 @@ def status_line(pid: int, name: str) -> str:
 def test_orphans_stay_zombies_when_the_first_process_does_not_wait_for_them(bundle):
     container = bundle.start("sh", "-c", ORPHANS)
     container.read_until("ready")
-    eventually(lambda: states(container).count("Z") == 3)
+    until(lambda: states(container).count("Z") == 3)
     time.sleep(0.1)
     assert states(container)[1:] == ["Z", "Z", "Z"]
 
@@ -84,7 +78,7 @@ def test_all_processes_end_with_the_first(bundle):
     assert len(states(container)) == 3
     container.end_input()
     assert container.wait() == 1
-    eventually(lambda: container.bundle.cgroup.pids() == [])
+    until(lambda: container.bundle.cgroup.pids() == [])
 
 
 # -- with an init --
@@ -93,7 +87,7 @@ def test_all_processes_end_with_the_first(bundle):
 def test_init_waits_for_orphans(with_init):
     container = with_init.start("sh", "-c", ORPHANS)
     container.read_until("ready")
-    eventually(lambda: len(states(container)) == 2)
+    until(lambda: len(states(container)) == 2)
     assert states(container) == ["S", "S"]
 
 
@@ -128,7 +122,7 @@ def test_command_that_cannot_be_run_is_named_with_an_init_too(with_init):
 def test_init_ends_with_its_program_and_takes_along_what_is_left(with_init):
     container = with_init.start("sh", "-c", "sleep 60 >/dev/null 2>&1 & exit 4")
     assert container.finish().code == 4
-    eventually(lambda: with_init.cgroup.pids() == [])
+    until(lambda: with_init.cgroup.pids() == [])
 
 
 def test_output_ends_when_the_program_closes_it_and_not_when_the_init_ends(with_init):

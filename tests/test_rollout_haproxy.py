@@ -16,6 +16,7 @@ import time
 
 import pytest
 from rollout_peers import Load, Servers, requests
+from waiting import until
 
 from minicontainer.engine.rollout import haproxy, runtime_api, weights
 from minicontainer.engine.rollout.bounds import Bounds, Unanswered
@@ -361,15 +362,18 @@ def test_start_brings_back_replicas_that_are_gone(rollouts):
     assert requests(rollouts.port, 10) == {"200 v1": 10}
 
 
+def states(web) -> dict[str, str]:
+    return {each["Name"]: each["State"] for each in web.status()["Replicas"]}
+
+
 @needs_haproxy
 def test_a_replica_that_dies_costs_no_request(rollouts):
     web = rollouts.make(replicas=3)
     with Load(rollouts.port) as load:
         time.sleep(0.3)
         os.kill(web.replicas.pid("blue", 1), signal.SIGKILL)
-        time.sleep(2)
-        states = {each["Name"]: each["State"] for each in web.status()["Replicas"]}
-    assert states == {"blue-1": "DOWN", "blue-2": "UP", "blue-3": "UP"}
+        until(lambda: states(web) == {"blue-1": "DOWN", "blue-2": "UP", "blue-3": "UP"})
+        time.sleep(0.5)
     assert load.lost == {}
     assert web.status()["Advice"] == "minicontainer rollout start web"
     web.start()

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from minicontainer.errors import IntegrityError, InvalidArgument, NotFound
 from minicontainer.images import download, embedded, rootfs
@@ -395,13 +396,6 @@ print(rootfs.fetch(rootfs.Pin("9.9.9", "any", url, sha256), cache=cache).source,
 def child(web: Web, cache: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, f"{web.url}/{a_pin().name}", SUM, str(cache)]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in 20 s"
-        time.sleep(0.02)
 
 
 def test_a_fetch_killed_half_way_leaves_nothing_that_is_used(tmp_path: Path, web: Web) -> None:

@@ -21,6 +21,7 @@ import traceback
 
 import pytest
 from conftest import PROJECT
+from waiting import until
 
 from minicontainer.errors import Conflict, Error, IntegrityError, InvalidArgument, NotFound
 from minicontainer.images import archive
@@ -405,9 +406,7 @@ def test_work_of_others_is_not_swept(store):
     os.close(reader)
     content = packed(a="slow")
     os.write(writer, content[:700])
-    deadline = time.monotonic() + 5
-    while not (os.path.isdir(store.layers_path) and leftovers(store)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: os.path.isdir(store.layers_path) and leftovers(store))
     put(store, packed(a="quick"), "quick")
     os.write(writer, content[700:])
     os.close(writer)

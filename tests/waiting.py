@@ -1,0 +1,20 @@
+"""Waiting for what is to happen soon, for as long as a busy machine may need."""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def until(condition: Callable[[], object], what: str = "it did not happen", seconds: float = 30) -> None:
+    """Return as soon as something comes true; AssertionError with ``what`` when it has not come true in time.
+
+    It is many times what an idle machine needs, and costs nothing where all is well: what is to happen, happens.
+    """
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"{what} within {seconds:g} s"
+        time.sleep(0.02)
