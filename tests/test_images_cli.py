@@ -326,10 +326,14 @@ def test_check_names_each_thing_that_is_wrong(state: Cli) -> None:
         "layer sha256:" + "0" * 64 + f" says that it is {alpine.diff_ids[0]}",
         "layer sha256:" + "0" * 64 + " belongs to no image",
         "oci-put-blob123 is unfinished work",
-        "oci-layout cannot be read",
+        "oci-layout is of version none",
     ):
         assert problem in done, done
     assert done.splitlines()[-1].endswith("7 problems")
+    layout = pathlib.Path(store.images_path, "oci-layout")
+    layout.unlink()
+    layout.mkdir()
+    assert f"{layout}: is a directory\n" in state("system", "check", code=1).stdout
     state("rm", container)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minicontainer.engine import options as reading
-from minicontainer.errors import Error
+from minicontainer.errors import Error, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,6 @@ def all_devices() -> list[dict[str, Any]]:
     try:
         found = reading.device("/dev")
     except OSError as error:
-        raise Error(f"cannot list the host's devices: {error}") from error
+        raise Error(f"cannot list the host's devices: {explain(error)}") from error
     own = ("/dev/pts/", "/dev/shm/", "/dev/mqueue/", "/dev/console")
     return [device for device in found if not device["path"].startswith(own)]

@@ -22,7 +22,7 @@ import functools
 import json
 import os
 
-from minicontainer.errors import InvalidArgument, NotFound, Unsupported
+from minicontainer.errors import InvalidArgument, NotFound, Unsupported, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _read(path: str) -> Profile:
             f"no seccomp profile {path!r}; give the path of a JSON file, or unconfined, or builtin"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"seccomp profile {path} cannot be read: {error}") from None
+        raise InvalidArgument(f"seccomp profile {path} cannot be read: {explain(error)}") from None
     if not isinstance(profile, dict):
         raise InvalidArgument(f"seccomp profile {path}: it holds no JSON object")
     return profile

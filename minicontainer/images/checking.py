@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from minicontainer.errors import Error
+from minicontainer.errors import Error, explain
 from minicontainer.files import read_json
 from minicontainer.images import index
 
@@ -67,12 +67,13 @@ def problems(store: Store, containers: Mapping[str, list[str]], checked: Checked
 def _layout(store: Store) -> Iterator[str]:
     path = os.path.join(store.images_path, "oci-layout")
     try:
-        version = read_json(path)["imageLayoutVersion"]
-    except (Error, OSError, KeyError, TypeError) as error:
-        yield f"{path} cannot be read: {error}"
+        layout = read_json(path)
+    except (Error, OSError) as error:
+        yield explain(error)
         return
+    version = layout.get("imageLayoutVersion", "none") if isinstance(layout, dict) else "none"
     if version != "1.0.0":
-        yield f"{path} is of version {version!r}, and this program knows 1.0.0"
+        yield f"{path} is of version {version}, and this program knows 1.0.0"
 
 
 def _entries(store: Store, entries: list[Descriptor]) -> Iterator[str]:
@@ -127,7 +128,7 @@ def _layer(diff_id: str, path: str) -> Iterator[str]:
         os.stat(os.path.join(path, "diff"))
     except (Error, OSError, KeyError, TypeError) as error:
         if os.path.exists(path):
-            yield f"layer {diff_id} is not whole: {error}"
+            yield f"layer {diff_id} is not whole: {explain(error)}"
         return
     if known != diff_id:
         yield f"layer {diff_id} says that it is {known}"

@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 
-from minicontainer.errors import Error, InvalidArgument
+from minicontainer.errors import Error, InvalidArgument, explain
 from minicontainer.kernel import capabilities, process, seccomp
 
 TYPE_CHECKING = False
@@ -81,7 +81,9 @@ def set_rlimits(rlimits: Iterable[Mapping[str, Any]]) -> None:
         try:
             resource.setrlimit(rlimit(limit["type"]), (_value(limit["soft"]), _value(limit["hard"])))
         except (OSError, ValueError, OverflowError) as error:
-            raise Error(f"cannot set {limit['type']} to {limit['soft']}:{limit['hard']}: {error}") from None
+            raise Error(
+                f"cannot set {limit['type']} to {limit['soft']}:{limit['hard']}: {explain(error)}"
+            ) from None
 
 
 def rlimit(name: str) -> int:

@@ -15,7 +15,7 @@ import errno
 import os
 
 from minicontainer.engine.network.addresses import parse, show
-from minicontainer.errors import Error
+from minicontainer.errors import Error, explain
 from minicontainer.kernel import namespaces, netlink, nftables, rtnetlink
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ def lead_out(there: Socket, end: End) -> None:
         try:
             rtnetlink.add_default_route(there, pool.gateway)
         except OSError as error:
-            raise Error(f"cannot route from {address} by {show(pool.gateway)}: {error}") from error
+            raise Error(f"cannot route from {address} by {show(pool.gateway)}: {explain(error)}") from error
 
 
 def unplug(end: End) -> None:

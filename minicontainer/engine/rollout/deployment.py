@@ -23,7 +23,7 @@ from minicontainer.engine.rollout.balancer import other
 from minicontainer.engine.rollout.bounds import Bounds, Unanswered, totals
 from minicontainer.engine.rollout.replicas import NotReady
 from minicontainer.engine.rollout.runtime_api import NotRunning
-from minicontainer.errors import Conflict, Error, InvalidArgument
+from minicontainer.errors import Conflict, Error, InvalidArgument, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ class Driver:
                 f"the deployment was told to {self._wish()} by another command, which goes on from here"
             ) from None
         except (Error, OSError) as error:
-            self._take_back(str(error))
+            self._take_back(explain(error))
             container = error.container if isinstance(error, NotReady) else f"{self.record.name}-{self.new}-1"
             raise DeploymentFailed(
-                f"{error}; all traffic is on {self.old} ({self._image(self.old)}). "
+                f"{explain(error)}; all traffic is on {self.old} ({self._image(self.old)}). "
                 f"For a look at {self.new}, there is: minicontainer logs {container}"
             ) from None
         except KeyboardInterrupt:
