@@ -21,7 +21,7 @@ from registries import Fake, archive, fake, real
 import minicontainer
 from minicontainer.engine.engine import Engine
 from minicontainer.errors import NotFound
-from minicontainer.images.reference import Reference
+from minicontainer.images.reference import Reference, digest_of
 from minicontainer.images.registry import search
 from minicontainer.images.store import Store
 from minicontainer.lab.shelf import Registry
@@ -270,6 +270,34 @@ def test_push_begins_a_blob_anew_when_the_line_breaks(mine: Cli, server: Fake, r
     assert len(server.asked("^PATCH ")) == 4
 
 
+def test_an_image_that_is_removed_while_it_is_pushed_arrives_whole(
+    mine: Cli, server: Fake, rootfs_archive: str
+) -> None:
+    name = named(mine, rootfs_archive, f"{server.name}/app:1")
+    got: list[bytes] = []
+
+    def begin(handler: object) -> None:
+        mine("rmi", name, "alpine", code=None)  # the second time it is gone
+        handler.send(202, Location="/upload/1?state=x")
+
+    def take(status: int) -> Callable[[object], None]:
+        def answer(handler: object) -> None:
+            got.append(handler.rfile.read(int(handler.headers.get("Content-Length", 0))))
+            handler.send(status, Location="/upload/1?state=x")
+
+        return answer
+
+    server.arrange("^POST ", begin, begin)
+    server.arrange("^PATCH ", take(202), take(202))
+    server.arrange("^PUT /upload", take(201), take(201))
+    server.arrange("^PUT .*/manifests/", take(201))
+    assert "digest: sha256:" in mine.out("push", name)
+    _, _, config, _, manifest = got
+    assert json.loads(manifest)["config"]["digest"] == digest_of(config)
+    assert mine.out("images", "-q") == "" and mine.out("system", "check").startswith("0 blobs")
+    assert "does not exist locally" in mine("push", name, code=1).stderr
+
+
 # ------------------------------------------------------------------ run and create
 
 
@@ -383,7 +411,7 @@ def test_the_registry_of_the_lab_is_one(mine: Cli, tmp_path: pathlib.Path) -> No
 
 KILLED = """
 import os, sys
-from minicontainer.images.reference import Reference
+from minicontainer.images.reference import Reference, digest_of
 from minicontainer.images.registry.pull import pull
 from minicontainer.images.store import Store
 from minicontainer.lab.shelf import Registry

@@ -46,6 +46,11 @@ class Image:
         return self.entries[0]
 
     @property
+    def blobs(self) -> list[str]:
+        """The digests of all that it is made of: manifest, configuration and layers."""
+        return [self.manifest_digest, self.id, *(layer["digest"] for layer in self.manifest["layers"])]
+
+    @property
     def layers(self) -> list[tuple[str, dict[str, Any]]]:
         """For each layer, lowest first, its diff id and the descriptor of its blob."""
         return list(zip(self.diff_ids, self.manifest["layers"], strict=True))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 
-from minicontainer.errors import Error, InvalidArgument, NotFound
+from minicontainer.errors import Error, InvalidArgument
 from minicontainer.files import new_file
 from minicontainer.images import compression, index
 from minicontainer.images.reference import Reference
@@ -50,18 +50,10 @@ def save(store: Store, names: Sequence[str], fd: int, form: str = FORMS[0]) -> N
     chosen = _choose(store, names)
     with store.lease():  # nobody removes them from under us
         for image, _ in chosen:
-            for digest in [image.manifest_digest, image.id, *(blob["digest"] for _, blob in image.layers)]:
-                if not store.hold(digest):
-                    raise _missing(store, image, digest)
+            store.hold_blobs(image)
         archive = _Archive(fd)
         (_write_docker if form == FORMS[0] else _write_oci)(archive, chosen)
         archive.finish()
-
-
-def _missing(store: Store, image: Image, digest: str) -> Error:
-    if all(entry["digest"] not in image.entries for entry in store.entries()):
-        return NotFound(f"no such image: {image.name} was removed meanwhile")
-    return NotFound(f"image {image.name}: its blob {digest} is missing from the store")
 
 
 def _choose(store: Store, names: Sequence[str]) -> list[tuple[Image, list[Reference]]]:

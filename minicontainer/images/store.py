@@ -131,12 +131,17 @@ class Store(Layers):
             image = Image(self, digest, [])
         except (FileNotFoundError, Error):
             return None
-        digests = [digest, image.id, *(layer["digest"] for layer in image.manifest["layers"])]
         with self.locked():
-            if not all(os.path.exists(self.blob_path(each)) for each in digests):
+            if not all(os.path.exists(self.blob_path(each)) for each in image.blobs):
                 return None
-            self.note(*digests, *image.diff_ids)
+            self.note(*image.blobs, *image.diff_ids)
         return image
+
+    def hold_blobs(self, image: Image) -> None:
+        """Have an image stay for as long as the lease that the caller has; NotFound names what is not there."""
+        for digest in image.blobs:
+            if not self.hold(digest):
+                raise NotFound(f"image {image.name}: its blob {digest} is missing, or was removed meanwhile")
 
     def _with_names(self, image: Image, entries: list[Descriptor]) -> Image:
         """The image with all the names that its manifest has; one of the same id may have others."""

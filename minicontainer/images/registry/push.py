@@ -70,11 +70,12 @@ def push(store: Store, reference: Reference, *, report: Report = quiet) -> Pushe
     if reference.digest:
         raise Error(f"cannot push {reference.familiar}: a digest is what comes of it; push a tag")
     image = _find(store, reference)
-    neighbours = _neighbours(store, image, reference)
-    also = sorted({path for paths in neighbours.values() for path in paths})
-    report("", f"The push refers to repository [{reference.repository}]", 0, 0)
-    repository = client.connect(reference.registry, reference.path, "pull,push", also=also)
     with store.lease(), tempfile.TemporaryDirectory(prefix="minicontainer-push-") as work:
+        store.hold_blobs(image)  # whoever removes it meanwhile takes the name, and we what it was
+        neighbours = _neighbours(store, image, reference)
+        also = sorted({path for paths in neighbours.values() for path in paths})
+        report("", f"The push refers to repository [{reference.repository}]", 0, 0)
+        repository = client.connect(reference.registry, reference.path, "pull,push", also=also)
         pushed = _Push(store, repository, neighbours, report, work).run(image, reference)
     report("", f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}", 0, 0)
     return pushed
@@ -168,8 +169,6 @@ class _Push:
         """Bring one layer, packed if it is not yet."""
         digits = short(diff_id)
         path = self.store.blob_path(layer["digest"])
-        if not self.store.hold(layer["digest"]):
-            raise Error(f"layer {layer['digest']} is missing from the store; pull or load the image anew")
         if layer["mediaType"] in _PACKED:
             path, layer = self.pack(path, layer)
         self.send(layer, path, lambda status, done: self.report(digits, status, done, layer["size"]))
