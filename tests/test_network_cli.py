@@ -12,13 +12,14 @@ import threading
 import time
 
 import pytest
-from conftest import DOCKER_IMAGE
+from conftest import DOCKER_IMAGE, Cli
 from network_fixtures import host_ends, ip
 
 from minicontainer.engine.network import firewall
 from minicontainer.files import write_json
 
 pytest_plugins = ["network_fixtures"]
+pytestmark = pytest.mark.usefixtures("turn")  # their ports and subnets are written here
 
 
 def bridges(root: str) -> list[str]:
@@ -144,6 +145,24 @@ def test_a_subnet_that_overlaps_names_the_other(cli, net, root):
     name = net("--subnet", "10.123.71.0/24")
     done = cli("network", "create", "--subnet", "10.123.0.0/16", "clash", code=1)
     assert f"overlaps 10.123.71.0/24, network {name}" in done.stderr
+
+
+def test_where_no_subnet_is_free(tmp_path, rootfs_archive):
+    """A host that finds every private address elsewhere, as behind a VPN; shown in a network namespace."""
+    ways = "ip link add way type bridge; ip link set way up; ip route add 172.16.0.0/12 dev way"
+    cli = Cli(str(tmp_path / "root"))
+    cli.argv = [
+        *("unshare", "--net", "sh", "-ec", f'{ways}; ip route add 192.168.0.0/16 dev way; exec "$@"', "sh"),
+        *cli.argv,
+    ]
+    cli("import", rootfs_archive, "alpine")
+    assert cli.out("network", "ls", "--format", "{{.Name}}").split() == ["host", "none"]
+    assert cli.out("run", "--rm", "--network", "none", "alpine", "echo", "alone") == "alone"
+    assert "no subnet is free" in cli("run", "--rm", "alpine", "true", code=125).stderr
+    assert "no subnet is free" in cli("network", "create", "some", code=1).stderr
+    cli("network", "prune", "-f")
+    cli("network", "create", "--subnet", "10.123.75.0/24", "some")
+    assert cli.out("network", "ls", "-q", "-f", "type=custom")
 
 
 def test_a_device_of_that_name_is_not_ours(cli, root):

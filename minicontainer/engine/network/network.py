@@ -29,6 +29,10 @@ _LONGEST_DEVICE = 15  # characters of a device's name (include/uapi/linux/if.h, 
 _LEAST_MTU = {False: 68, True: 1280}  # bytes: of IPv4 (RFC 791), and of IPv6 (RFC 8200, section 5)
 
 
+class NoSubnet(Error):
+    """No subnet is free: the networks and the host's routes have them all."""
+
+
 class Network:
     """A network that is there. The object is a handle: all state is on disk, and in the kernel."""
 

@@ -13,6 +13,7 @@ from minicontainer.engine.network.network import (
     DEFAULT,
     PREDEFINED,
     Network,
+    NoSubnet,
     check_name,
     check_options,
     without_bridge,
@@ -78,13 +79,13 @@ class Networks:
         return matches[0]
 
     def all(self) -> list[Network]:
-        """Every network, by name, with those that are always there."""
+        """Every network, by name: those made, and those always there; the default one once it has a subnet."""
         found = []
         for name in self.names():
             try:
                 found.append(self.get(name))
-            except NotFound:
-                continue  # removed while we look
+            except (NotFound, NoSubnet):  # removed while we look; or never made yet
+                continue
         return found
 
     def names(self) -> list[str]:

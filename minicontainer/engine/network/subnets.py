@@ -14,7 +14,8 @@ import socket
 from minicontainer.engine.directories import DEFAULT_RUN
 from minicontainer.engine.network import bridges
 from minicontainer.engine.network.addresses import Subnet, parse, show
-from minicontainer.errors import Conflict, Error, InvalidArgument
+from minicontainer.engine.network.network import NoSubnet
+from minicontainer.errors import Conflict, InvalidArgument
 from minicontainer.files import Lock
 from minicontainer.kernel import netlink, rtnetlink
 
@@ -150,7 +151,7 @@ def _first_free(candidates: Iterator[Subnet], taken: list[tuple[Subnet, str]]) -
     for subnet in candidates:
         if not any(subnet.overlaps(other) for other, _ in taken):
             return subnet
-    raise Error(
+    raise NoSubnet(
         "no subnet is free: networks and the host's routes have them all; give one with --subnet, or remove "
         "networks (minicontainer network prune)"
     )
