@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import pty
@@ -114,6 +115,15 @@ def root(rootfs_archive: str) -> Iterator[str]:
 
     members.prune(engine.networks)  # the default network's bridge is on the host
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def turn() -> Iterator[None]:
+    """Nobody else who runs these tests on this host has a turn meanwhile: for fixed names, ports and subnets."""
+    fd = os.open("/run", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield
+    os.close(fd)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import subprocess
@@ -99,15 +98,6 @@ def places() -> Iterator[Callable[..., Place]]:
     yield make
     for place in made:
         place.close()
-
-
-@pytest.fixture
-def turn() -> Iterator[None]:
-    """Nobody else who runs these tests on this host has a turn meanwhile."""
-    fd = os.open("/run", os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    yield
-    os.close(fd)
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from minicontainer.build.api import build_image
 from minicontainer.build.builder import StepFailed
 from minicontainer.build.report import Report, Step
 from minicontainer.engine import build_cache
+from minicontainer.engine.container import Container
 from minicontainer.engine.engine import Engine
-from minicontainer.errors import Error, NotFound
+from minicontainer.errors import Conflict, Error, NotFound
 from minicontainer.images import checking
 from minicontainer.images.image import Image
 
@@ -368,19 +369,14 @@ def begin(cli: Cli, directory: pathlib.Path, *words: str) -> subprocess.Popen[st
 
 def wait_for_sleep(engine: Engine, how_many: int) -> None:
     """Until so many steps have started their programs, which each of them does in a container of its own."""
-    until(
-        lambda: (
-            len([each for each in engine.containers() if each.pid and program(each.pid) == "sleep"])
-            == how_many
-        )
-    )
+    until(lambda: [program(each) for each in engine.containers()].count("sleep") == how_many)
 
 
-def program(pid: int) -> str:
-    """The name of what a process runs; of one that has ended, nothing."""
+def program(container: Container) -> str:
+    """The name of what a container runs; of one that has ended meanwhile, nothing."""
     try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
+        return pathlib.Path(f"/proc/{container.pid}/comm").read_text().strip()
+    except (OSError, Conflict):
         return ""
 
 

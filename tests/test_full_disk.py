@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Cli
+from conftest import Cli, remove_networks
 from test_monitor import monitor_of
 
 from minicontainer.engine import events, logs
@@ -46,6 +46,8 @@ def disk(tmp_path: pathlib.Path) -> Iterator[Disk]:
     try:
         yield Disk(path)
     finally:
+        (path / "filling").unlink(missing_ok=True)
+        remove_networks(str(tmp_path))
         mount.umount2(str(path), mount.MNT_DETACH)
 
 

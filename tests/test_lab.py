@@ -355,7 +355,7 @@ def test_visitors_count_answers_and_what_was_lost(capsys: pytest.CaptureFixture[
 
 
 @pytest.fixture
-def net(engine: Engine):
+def net(engine: Engine, turn: None):
     """A network of the lab's; what a test leaves of it is removed."""
     yield engine.networks.create("lab-net", subnets=["10.77.5.0/24"])
     tidy.remove_all()

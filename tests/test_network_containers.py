@@ -19,6 +19,7 @@ from minicontainer.errors import NotFound
 from minicontainer.kernel import netlink, rtnetlink
 
 pytest_plugins = ["network_fixtures"]
+pytestmark = pytest.mark.usefixtures("turn")  # their ports and subnets are written here
 
 
 def pings(cli, container: str, target: str, *more: str) -> bool:

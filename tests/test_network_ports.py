@@ -17,6 +17,7 @@ from minicontainer.engine.network import ports
 from minicontainer.errors import InvalidArgument
 
 pytest_plugins = ["network_fixtures"]
+pytestmark = pytest.mark.usefixtures("turn")  # their ports and subnets are written here
 SLEEP = ("alpine", "sleep", "1000")
 
 
