@@ -104,8 +104,10 @@ def _read(path: str) -> Profile:
         raise NotFound(
             f"no seccomp profile {path!r}; give the path of a JSON file, or unconfined, or builtin"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"seccomp profile {path} cannot be read: {explain(error)}") from None
+    except OSError as error:
+        raise InvalidArgument(f"seccomp profile {explain(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"seccomp profile {path} cannot be read: {error}") from None
     if not isinstance(profile, dict):
         raise InvalidArgument(f"seccomp profile {path}: it holds no JSON object")
     return profile
