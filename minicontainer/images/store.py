@@ -129,19 +129,18 @@ class Store(Layers):
         """The image of this manifest, if all of it is there; it stays for as long as the lease the caller has."""
         try:
             image = Image(self, digest, [])
+            self.hold_blobs(image, *image.diff_ids)
         except (FileNotFoundError, Error):
             return None
-        with self.locked():
-            if not all(os.path.exists(self.blob_path(each)) for each in image.blobs):
-                return None
-            self.note(*image.blobs, *image.diff_ids)
         return image
 
-    def hold_blobs(self, image: Image) -> None:
-        """Have an image stay for as long as the lease that the caller has; NotFound names what is not there."""
-        for digest in image.blobs:
-            if not self.hold(digest):
-                raise NotFound(f"image {image.name}: its blob {digest} is missing, or was removed meanwhile")
+    def hold_blobs(self, image: Image, *layers: str) -> None:
+        """Have an image and unpacked layers stay as :meth:`hold` says; NotFound names a blob that is not there."""
+        with self.locked():
+            for each in image.blobs:
+                if not os.path.exists(self.blob_path(each)):
+                    raise NotFound(f"image {image.name}: its blob {each} is missing or was removed meanwhile")
+            self.note(*image.blobs, *layers)
 
     def _with_names(self, image: Image, entries: list[Descriptor]) -> Image:
         """The image with all the names that its manifest has; one of the same id may have others."""
