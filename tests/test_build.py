@@ -397,6 +397,7 @@ def test_a_build_that_is_ended_leaves_nothing_running(
     until(
         lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids),
         "what ran for the build has not ended",
+        seconds=5,
     )
     cli("ps")
     is_clean(engine)

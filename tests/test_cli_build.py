@@ -351,7 +351,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(build, cli, root, number):
     assert process.wait(10) in (128 + number, -number)
     assert time.monotonic() - begun < 2
     if number == signal.SIGKILL:  # nobody could clean up; the monitors end the containers, and we the rest
-        until(lambda: not sleepers())
+        until(lambda: not sleepers(), seconds=10)
         cli("ps")
     assert left(root) == []
 
@@ -395,7 +395,7 @@ def test_a_context_that_was_unpacked_goes_with_its_build(cli, root, tmp_path, ar
     assert process.wait(10) in (128 + number, -number)
     if number == signal.SIGKILL:
         assert any(name.startswith("jobs/") for name in left(root)), "what the next command is to find"
-        until(lambda: not sleepers())
+        until(lambda: not sleepers(), seconds=10)
         cli("images")
     assert left(root) == []
     assert os.listdir(tmp_path / "temporary") == []

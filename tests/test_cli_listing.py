@@ -249,9 +249,7 @@ def test_top(cli: Cli, three: dict[str, str]) -> None:
     assert row.split()[:2] == ["root", pid], "pids are those of the host"
     assert row.endswith("sleep 100")
     cli("exec", "-d", "-u", "nobody", "busy", "sleep", "101")
-    rows = cli.out("top", "busy").splitlines()[
-        1:
-    ]  # in the order of pids, which begin again at the highest one
+    _, *rows = cli.out("top", "busy").splitlines()  # by pid; and pids begin again
     (row,) = [row for row in rows if row.endswith("sleep 101")]
     assert row.startswith("nobody ") and len(rows) == 2
     assert "not running" in cli("top", "done", code=1).stderr

@@ -193,7 +193,7 @@ def test_half_a_processor_and_twenty_processes(cli: Cli) -> None:
 def test_logs_stop_start_restart_kill(cli: Cli) -> None:
     script = "echo out; echo err >&2; trap 'exit 0' TERM; while :; do sleep 0.1; done"
     container = cli.out("run", "-d", "alpine", "sh", "-c", script)
-    until(lambda: "err" in cli("logs", container).stderr)
+    until(lambda: "err" in cli("logs", container).stderr, seconds=60)
     said = cli("logs", container)
     assert (said.stdout, said.stderr) == ("out\n", "err\n")
     cli("stop", "-t", 20, container)

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pytest
+from waiting import has_ended
 
 from minicontainer.engine.engine import Engine
 from minicontainer.runtime.cgroups import hierarchies
@@ -101,14 +102,9 @@ def _running(engine: Engine) -> set[str]:
     for name in _directory(engine.containers_path):
         with contextlib.suppress(OSError, ValueError):
             state = json.loads(pathlib.Path(engine.containers_path, name, "state.json").read_text())
-            if state["Status"] == "running" and _is_alive(state["Pid"]):
+            if state["Status"] == "running" and not has_ended(state["Pid"]):
                 found.add(name)
     return found
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether there is such a process, and it is not a zombie that its monitor has still to wait for."""
-    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _directory(path: str) -> set[str]:

@@ -90,6 +90,6 @@ def test_a_container_that_is_held_ends_with_its_holder(engine: Engine) -> None:
     theirs.close()
     assert container.status == "running"
     session.close()
-    until(lambda: container.status != "running")
+    until(lambda: container.status != "running", seconds=10)
     assert container.state()["ExitCode"] == 137
     container.remove()

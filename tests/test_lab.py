@@ -20,7 +20,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from network_fixtures import ip
-from waiting import until
+from waiting import has_ended, until
 
 from minicontainer import lab
 from minicontainer.engine.engine import Engine
@@ -130,14 +130,7 @@ def test_a_child_that_hangs_is_killed_with_its_children(capsys: pytest.CaptureFi
     first, *pids = capsys.readouterr().out.split()
     assert first == "begun"
     assert len(pids) == 2
-    until(lambda: not [pid for pid in pids if running(int(pid))])
-
-
-def running(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+    until(lambda: all(has_ended(int(pid)) for pid in pids))
 
 
 def test_a_shell_has_the_command_line_of_this_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +273,7 @@ def test_clean_up_removes_everything_and_says_so_again(
     group.create({})
     source = "import os\nif os.fork() == 0:\n    os.setsid()\n    os.execvp('sleep', ['sleep', '1000'])"
     lab.child(source)
-    until(lambda: any("sleep" in name for _, name in tidy._processes()))
+    until(lambda: any("sleep" in name for _, name in tidy._processes()), seconds=5)
     left = tidy.remains()
     assert left["containers"] == ["lab-web"]
     assert len(left["processes"]) == 1

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from waiting import until
+from waiting import has_ended, until
 
 from minicontainer.engine import api, stream
 from minicontainer.engine.engine import Engine
@@ -33,14 +33,6 @@ def monitor_of(container) -> int:
             if words.startswith(f"minicontainer-monitor {container.id}".encode()):
                 return int(name)
     raise AssertionError(f"{container} has no monitor")
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that its parent has not reaped."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def pss(pid: int) -> int:
@@ -92,7 +84,7 @@ def test_when_it_is_killed_the_container_dies_and_that_is_told(engine, cli) -> N
     container = api.run("alpine", ["sleep", "1000"], detach=True, engine=engine)
     pid = container.pid
     os.kill(monitor_of(container), signal.SIGKILL)
-    until(lambda: not pathlib.Path(f"/proc/{pid}").exists())
+    until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), seconds=10)
     row = cli.out("ps", "-a", "--filter", f"id={container.id}", "--format", "{{.Status}}")
     assert row.startswith("Exited (137)")
     state = container.state()
@@ -158,7 +150,7 @@ def test_last_words_are_heard_when_input_was_not(engine, cli) -> None:
         client.send_signal(signal.SIGSTOP)
         os.kill(monitor, signal.SIGCONT)
         try:
-            until(lambda: has_ended(monitor))
+            until(lambda: has_ended(monitor), seconds=10)
             client.send_signal(signal.SIGCONT)
             assert (client.wait(20), client.stdout.read()) == (9, b"last words\n")
         finally:
@@ -228,7 +220,7 @@ def test_execs_end_with_the_container_and_are_told_so(engine) -> None:
     ]
     for thread in threads:
         thread.start()
-    until(lambda: len(container.top()) == 4)
+    until(lambda: len(container.top()) == 4, seconds=10)
     container.signal("KILL")
     for thread in threads:
         thread.join(10)
@@ -239,7 +231,7 @@ def test_orphans_of_an_exec_are_reaped(engine) -> None:
     container = api.run("alpine", ["sleep", "1000"], detach=True, engine=engine)
     for _ in range(5):
         container.exec(["sh", "-c", "(sleep 0.1 &) ; true"])
-    until(lambda: container.exec("ps").count("sleep 0.1") == 0)
+    until(lambda: container.exec("ps").count("sleep 0.1") == 0, seconds=10)
     monitor = monitor_of(container)
     children = pathlib.Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()
     assert len(children) == 1, "it has children that it does not wait for"
@@ -297,7 +289,7 @@ def test_a_forked_ahead_monitor_that_is_not_needed_goes(engine) -> None:
     children = f"/proc/self/task/{os.getpid()}/children"
     assert pathlib.Path(children).read_text().split()
     forker._waiting.close()
-    until(lambda: os.waitpid(-1, os.WNOHANG)[0] > 0)
+    until(lambda: os.waitpid(-1, os.WNOHANG)[0] > 0, seconds=10)
 
 
 def test_a_forked_child_of_a_program_gets_a_helper_of_its_own(engine) -> None:

@@ -273,7 +273,7 @@ def test_nothing_is_left_of_a_container(cli, net, root):
     assert len(host_ends(root)) == len(before[0]) + 2
     cli("rm", "-f", one)
     assert taken(root) == before[1]
-    until(lambda: host_ends(root) == before[0])
+    until(lambda: host_ends(root) == before[0], seconds=10)
     cli("network", "rm", name)
     assert not os.path.exists(os.path.join(root, "run", ".networks", name))
 

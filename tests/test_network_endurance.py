@@ -78,7 +78,7 @@ def test_fifty_containers_started_by_eight_processes(own):
     for container in containers:
         container.remove(force=True)
     assert taken(own.root) == []
-    until(lambda: host_ends(own.root) == [])
+    until(lambda: host_ends(own.root) == [], seconds=30)
 
 
 @pytest.mark.slow
@@ -100,12 +100,12 @@ def test_two_hundred_starts_killed_at_random_moments_leave_nothing(own):
                 os.kill(pid, signal.SIGKILL)
         starter.kill()
         starter.wait()
-    until(lambda: monitors(own.root) == [])
+    until(lambda: monitors(own.root) == [], seconds=30)
     cli("ps")  # any command puts right what is left
     assert taken(own.root) == []
     assert rules(own.root) == before
-    until(lambda: host_ends(own.root) == [])
-    until(lambda: count_namespaces() <= namespaces)
+    until(lambda: host_ends(own.root) == [], seconds=30)
+    until(lambda: count_namespaces() <= namespaces, seconds=30)
     assert cli.out("ps", "-aq") == ""
     assert "1 packets received" in cli.out(
         "run", "--rm", "--network", "busy", "alpine", "sh", "-c", "ping -c1 $(hostname)"
@@ -144,7 +144,7 @@ def test_what_a_power_failure_has_damaged_is_in_nobodys_way(own):
     container.start()
     for pid in monitors(own.root):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: monitors(own.root) == [])
+    until(lambda: monitors(own.root) == [], seconds=10)
     (path,) = glob.glob(os.path.join(own.root, "run", ".networks", "busy", "ends", "*"))
     open(path, "w").close()
     open(f"{path}.1.2.tmp", "w").close()  # as write_json leaves it when it is killed
@@ -183,5 +183,5 @@ def test_a_container_that_cannot_be_plugged_in_does_not_start(own):
         assert (taken(own.root), len(host_ends(own.root))) == before
     with pytest.raises(Error):
         own.create("alpine", ["/nonesuch"], _options(remove=True)).start()
-    until(lambda: len(host_ends(own.root)) == 1)
+    until(lambda: len(host_ends(own.root)) == 1, seconds=10)
     assert len(own.containers(all=True)) == 1

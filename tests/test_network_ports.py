@@ -166,9 +166,9 @@ def test_a_killed_monitor_leaves_no_port_behind(cli, root, served):
     container, tcp, _ = served
     (monitor,) = pids(f"minicontainer-monitor {container}")
     os.kill(monitor, 9)
-    until(lambda: "Exited (137)" in cli.out("ps", "-a", "--filter", f"id={container}"))
+    until(lambda: "Exited (137)" in cli.out("ps", "-a", "--filter", f"id={container}"), seconds=10)
     assert not [name for name in taken(root) if container in name]
-    until(lambda: not pids(f"minicontainer-proxy {container}"))
+    until(lambda: not pids(f"minicontainer-proxy {container}"), seconds=10)
     with socket.create_server(("0.0.0.0", tcp)):
         pass
 
@@ -218,7 +218,7 @@ def test_more_visitors_than_the_proxy_can_have_files_open(cli, places):
     port = host_port(cli, container, "80")
     (proxy,) = pids(f"minicontainer-proxy {container}")
     visitors = [socket.create_connection(("::1", port), 5) for _ in range(80)]
-    until(lambda: len(os.listdir(f"/proc/{proxy}/fd")) == 64)
+    until(lambda: len(os.listdir(f"/proc/{proxy}/fd")) == 64, seconds=10)
     before = cpu_time(proxy)
     time.sleep(1)
     assert cpu_time(proxy) - before < 0.3

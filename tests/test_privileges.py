@@ -9,7 +9,7 @@ import signal
 
 import pytest
 from bundles import FIRST_HOST_ID
-from waiting import until
+from waiting import has_ended, until
 
 from minicontainer.errors import CommandNotExecutable, Error
 from minicontainer.kernel import capabilities
@@ -252,15 +252,7 @@ def test_container_dies_with_its_launcher(bundle, user):
     """Also when it is somebody else, which the kernel would take for a reason to forget it."""
     container = bundle.start("sleep", "60", user=user)
     os.kill(container.launcher, signal.SIGKILL)
-    until(lambda: has_ended(container.pid), "it did not end")
-
-
-def has_ended(pid: int) -> bool:
-    """Whether there is no such process, or a zombie that nobody has waited for yet."""
-    try:
-        return status_of(pid)["State"][0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    until(lambda: has_ended(container.pid), "it did not end", seconds=5)
 
 
 # -- the host's interpreter, which a process that is being set up still runs --

@@ -29,9 +29,7 @@ def states(container) -> list[str]:
         pids = [container.pid, *map(int, file.read().split())]
     found = []
     for pid in pids:
-        with contextlib.suppress(
-            FileNotFoundError, ProcessLookupError
-        ):  # ended meanwhile, and was waited for
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended, and waited for
             found.append(status_line(pid, "State")[0])
     return found
 
@@ -47,7 +45,7 @@ def status_line(pid: int, name: str) -> str:
 def test_orphans_stay_zombies_when_the_first_process_does_not_wait_for_them(bundle):
     container = bundle.start("sh", "-c", ORPHANS)
     container.read_until("ready")
-    until(lambda: states(container).count("Z") == 3)
+    until(lambda: states(container).count("Z") == 3, seconds=5)
     time.sleep(0.1)
     assert states(container)[1:] == ["Z", "Z", "Z"]
 
@@ -78,7 +76,7 @@ def test_all_processes_end_with_the_first(bundle):
     assert len(states(container)) == 3
     container.end_input()
     assert container.wait() == 1
-    until(lambda: container.bundle.cgroup.pids() == [])
+    until(lambda: container.bundle.cgroup.pids() == [], seconds=5)
 
 
 # -- with an init --
@@ -87,7 +85,7 @@ def test_all_processes_end_with_the_first(bundle):
 def test_init_waits_for_orphans(with_init):
     container = with_init.start("sh", "-c", ORPHANS)
     container.read_until("ready")
-    until(lambda: len(states(container)) == 2)
+    until(lambda: len(states(container)) == 2, seconds=5)
     assert states(container) == ["S", "S"]
 
 
@@ -101,8 +99,10 @@ def test_init_passes_signals_on_and_ends_as_its_child_does(with_init, number):
 
 
 def test_init_passes_signals_from_inside_on_too(with_init):
-    container = with_init.start("sh", "-c", "trap 'exit 5' USR2; echo ready; while :; do sleep 0.01; done")
-    container.read_until("ready")
+    container = with_init.start(
+        "sh", "-c", "trap 'sleep 0.5; exit 5' USR2; echo ready; while :; do sleep 0.01; done"
+    )
+    container.read_until("ready")  # and when it ends, whoever is still in it is killed, as kill itself
     assert container.exec("kill", "-USR2", "1").code == 0
     assert container.wait() == 5
 
@@ -122,7 +122,7 @@ def test_command_that_cannot_be_run_is_named_with_an_init_too(with_init):
 def test_init_ends_with_its_program_and_takes_along_what_is_left(with_init):
     container = with_init.start("sh", "-c", "sleep 60 >/dev/null 2>&1 & exit 4")
     assert container.finish().code == 4
-    until(lambda: with_init.cgroup.pids() == [])
+    until(lambda: with_init.cgroup.pids() == [], seconds=5)
 
 
 def test_output_ends_when_the_program_closes_it_and_not_when_the_init_ends(with_init):

@@ -411,7 +411,7 @@ def test_the_registry_of_the_lab_is_one(mine: Cli, tmp_path: pathlib.Path) -> No
 
 KILLED = """
 import os, sys
-from minicontainer.images.reference import Reference, digest_of
+from minicontainer.images.reference import Reference
 from minicontainer.images.registry.pull import pull
 from minicontainer.images.store import Store
 from minicontainer.lab.shelf import Registry

@@ -372,7 +372,7 @@ def test_a_replica_that_dies_costs_no_request(rollouts):
     with Load(rollouts.port) as load:
         time.sleep(0.3)
         os.kill(web.replicas.pid("blue", 1), signal.SIGKILL)
-        until(lambda: states(web) == {"blue-1": "DOWN", "blue-2": "UP", "blue-3": "UP"})
+        until(lambda: states(web) == {"blue-1": "DOWN", "blue-2": "UP", "blue-3": "UP"}, seconds=2)
         time.sleep(0.5)
     assert load.lost == {}
     assert web.status()["Advice"] == "minicontainer rollout start web"

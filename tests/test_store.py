@@ -406,7 +406,7 @@ def test_work_of_others_is_not_swept(store):
     os.close(reader)
     content = packed(a="slow")
     os.write(writer, content[:700])
-    until(lambda: os.path.isdir(store.layers_path) and leftovers(store))
+    until(lambda: os.path.isdir(store.layers_path) and leftovers(store), seconds=5)
     put(store, packed(a="quick"), "quick")
     os.write(writer, content[700:])
     os.close(writer)
