@@ -270,6 +270,20 @@ def test_push_begins_a_blob_anew_when_the_line_breaks(mine: Cli, server: Fake, r
     assert len(server.asked("^PATCH ")) == 4
 
 
+def test_a_push_that_is_killed_leaves_nothing(mine: Cli, server: Fake, tmp_path: pathlib.Path) -> None:
+    """Killed when its layer has been packed for the way, and the registry is asked to take it."""
+    (tmp_path / "plain.tar").write_bytes(archive(a="1"))
+    (tmp_path / "temporary").mkdir()
+    name = named(mine, str(tmp_path / "plain.tar"), f"{server.name}/app:1")
+    server.arrange("^POST ", lambda _: process.kill())
+    env = {**mine.env, "TMPDIR": str(tmp_path / "temporary")}
+    process = subprocess.Popen([*mine.argv, "push", name], env=env, stdout=subprocess.DEVNULL)
+    assert process.wait(30) == -signal.SIGKILL
+    mine("import", str(tmp_path / "plain.tar"), "other")
+    assert os.listdir(tmp_path / "temporary") == []
+    assert mine.out("system", "check").endswith("no problems")
+
+
 def test_an_image_that_is_removed_while_it_is_pushed_arrives_whole(
     mine: Cli, server: Fake, rootfs_archive: str
 ) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +69,7 @@ def push(store: Store, reference: Reference, *, report: Report = quiet) -> Pushe
     if reference.digest:
         raise Error(f"cannot push {reference.familiar}: a digest is what comes of it; push a tag")
     image = _find(store, reference)
-    with store.lease(), tempfile.TemporaryDirectory(prefix="minicontainer-push-") as work:
+    with store.lease() as work:  # what is packed in it goes with it, whoever is killed
         store.hold_blobs(image)  # whoever removes it meanwhile takes the name, and we what it was
         neighbours = _neighbours(store, image, reference)
         also = sorted({path for paths in neighbours.values() for path in paths})
